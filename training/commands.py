@@ -1,0 +1,3 @@
+import click
+
+commands: dict[str, click.Command] = {}
