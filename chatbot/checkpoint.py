@@ -1,0 +1,145 @@
+"""A checkpoint is one folder that answers by itself: weights, sizes, vocabulary, figures. Nothing in it can execute.
+
+    model.safetensors   weights in float16
+    config.json         {"format": 1, "model": {sizes}}
+    vocabulary.json     tokens in id order
+    metrics.json        what was measured of it
+    MODEL_CARD.md       sources, licences, faults (the shipped one)
+
+`default` names the shipped checkpoint, `live` the promoted one (the shipped one until something is promoted).
+"""
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+
+from chatbot.model import HRED, ModelConfig
+from data.vocabulary import Vocabulary
+
+SHIPPED = Path(__file__).parent / "pretrained"
+_FORMAT = 1
+
+
+class CheckpointError(ValueError):
+    """A folder that is no checkpoint, or a broken one; the message is a sentence for the user."""
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """`id` is made from the weights and the vocabulary: two checkpoints with one id answer alike."""
+
+    id: str
+    folder: Path
+    model: HRED
+    vocabulary: Vocabulary
+    metrics: dict[str, Any]
+
+
+def home() -> Path:
+    """Where promoted checkpoints, the database and runs are kept: $CHATBOT_HOME, or `var` in the working folder."""
+    return Path(os.environ.get("CHATBOT_HOME", "var"))
+
+
+def load_checkpoint(where: str | Path) -> Checkpoint:
+    """The checkpoint named `default` or `live`, or in a folder; its model in float32 and in evaluation mode.
+
+    Raises CheckpointError where it is missing, incomplete, damaged or of another format.
+    """
+    folder = _folder_of(where)
+    missing = [
+        name for name in ("config.json", "vocabulary.json", "model.safetensors") if not (folder / name).is_file()
+    ]
+    if missing:
+        raise CheckpointError(
+            f"There is no checkpoint in {folder} ({missing[0]} is missing). Name a folder that `chatbot train` wrote, "
+            "`default` for the shipped checkpoint or `live` for the promoted one."
+        )
+    try:
+        config = _read_config(folder / "config.json")
+        vocabulary = Vocabulary.load(folder / "vocabulary.json")
+        if len(vocabulary) != config.vocabulary_size:
+            raise ValueError(f"{len(vocabulary)} tokens in the vocabulary, {config.vocabulary_size} in config.json")
+        model = _read_model(folder / "model.safetensors", config)
+        metrics_file = folder / "metrics.json"
+        metrics = json.loads(metrics_file.read_text("utf-8")) if metrics_file.is_file() else {}
+    except (ValueError, KeyError, TypeError, OSError, RuntimeError, SafetensorError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise CheckpointError(f"The checkpoint in {folder} is damaged or of another version: {reason}.") from error
+    return Checkpoint(_identity(folder), folder, model, vocabulary, metrics)
+
+
+def save_checkpoint(folder: Path, model: HRED, vocabulary: Vocabulary, metrics: dict[str, Any]) -> Checkpoint:
+    """Writes a checkpoint beside its place and moves it there whole; one that stood there is replaced."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as scratch:
+        fresh = Path(scratch) / folder.name
+        fresh.mkdir()
+        weights = {name: value.detach().half().contiguous() for name, value in model.state_dict().items()}
+        save_file(weights, fresh / "model.safetensors")
+        _write_json(fresh / "config.json", {"format": _FORMAT, "model": asdict(model.config)})
+        vocabulary.save(fresh / "vocabulary.json")
+        _write_json(fresh / "metrics.json", metrics)
+        if folder.exists():
+            folder.rename(Path(scratch) / "replaced")
+        fresh.rename(folder)
+    return load_checkpoint(folder)
+
+
+def promote(where: str | Path) -> Checkpoint:
+    """Copies a checkpoint under `home()` and makes it `live` in one step; a broken one is refused.
+
+    Raises CheckpointError.
+    """
+    checkpoint = load_checkpoint(where)
+    shelf = home() / "checkpoints"
+    shelf.mkdir(parents=True, exist_ok=True)
+    if not (shelf / checkpoint.id).exists():
+        with tempfile.TemporaryDirectory(dir=shelf, prefix=".promoting-") as scratch:
+            shutil.copytree(checkpoint.folder, Path(scratch) / checkpoint.id)
+            (Path(scratch) / checkpoint.id).rename(shelf / checkpoint.id)
+    pointer = shelf / f".live-{os.getpid()}"
+    pointer.unlink(missing_ok=True)
+    pointer.symlink_to(checkpoint.id)
+    pointer.replace(shelf / "live")
+    return load_checkpoint("live")
+
+
+def _folder_of(where: str | Path) -> Path:
+    live = home() / "checkpoints" / "live"
+    if where == "default" or (where == "live" and not live.exists()):
+        return SHIPPED
+    return live.resolve() if where == "live" else Path(where)
+
+
+def _read_config(path: Path) -> ModelConfig:
+    content = json.loads(path.read_text("utf-8"))
+    if not isinstance(content, dict) or content.get("format") != _FORMAT:
+        raise ValueError(f"config.json does not say format {_FORMAT}")
+    return ModelConfig(**content["model"])
+
+
+def _read_model(path: Path, config: ModelConfig) -> HRED:
+    with torch.device("meta"):  # sizes are compared before memory is taken for them
+        model = HRED(config)
+    weights = {name: value.float() for name, value in load_file(path).items()}
+    model.load_state_dict(weights, assign=True)
+    return model.eval().requires_grad_(False)
+
+
+def _identity(folder: Path) -> str:
+    digest = hashlib.sha256((folder / "model.safetensors").read_bytes())
+    digest.update((folder / "vocabulary.json").read_bytes())
+    return f"hred-{digest.hexdigest()[:12]}"
+
+
+def _write_json(path: Path, content: dict[str, Any]) -> None:
+    path.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")

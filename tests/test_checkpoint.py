@@ -1,0 +1,88 @@
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+
+from chatbot.checkpoint import CheckpointError, load_checkpoint, promote, save_checkpoint
+from tests.tiny_checkpoint import tiny_checkpoint
+
+
+@pytest.fixture
+def checkpoint(tmp_path, monkeypatch):
+    monkeypatch.setenv("CHATBOT_HOME", str(tmp_path / "var"))
+    return tiny_checkpoint(tmp_path / "tiny")
+
+
+def test_a_saved_checkpoint_answers_the_same_when_loaded(checkpoint):
+    loaded = load_checkpoint(checkpoint.folder)
+    state = torch.ones(1, loaded.model.config.state_size)
+    before, after = (
+        c.model.decode_step(torch.tensor([2]), c.model.start_decoding(state), state) for c in (checkpoint, loaded)
+    )
+    torch.testing.assert_close(before, after, rtol=0, atol=0)
+    assert (loaded.id, loaded.vocabulary.tokens, loaded.metrics) == (
+        checkpoint.id,
+        checkpoint.vocabulary.tokens,
+        checkpoint.metrics,
+    )
+
+
+def test_a_checkpoint_can_be_saved_over_itself(checkpoint):
+    with torch.no_grad():
+        checkpoint.model.output_bias += 1
+    again = save_checkpoint(checkpoint.folder, checkpoint.model, checkpoint.vocabulary, {})
+    assert again.id != checkpoint.id
+    assert [path.name for path in checkpoint.folder.parent.iterdir()] == [checkpoint.folder.name]
+
+
+def test_the_shipped_checkpoint_is_live_until_one_is_promoted(checkpoint, tmp_path):
+    promoted = promote(checkpoint.folder)
+    shutil.rmtree(checkpoint.folder)
+    assert load_checkpoint("live").id == promoted.id == checkpoint.id
+
+
+def test_promoting_a_second_time_moves_live(checkpoint, tmp_path):
+    promote(checkpoint.folder)
+    second = promote(tiny_checkpoint(tmp_path / "second", seed=1).folder)
+    assert load_checkpoint("live").id == second.id != checkpoint.id
+
+
+def truncate(folder: Path) -> None:
+    weights = folder / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-9])
+
+
+def lose_a_token(folder: Path) -> None:
+    tokens = json.loads((folder / "vocabulary.json").read_text())
+    (folder / "vocabulary.json").write_text(json.dumps(tokens[:-1]))
+
+
+def hold_a_pickle(folder: Path) -> None:
+    torch.save({"embedding.weight": torch.zeros(1)}, folder / "model.safetensors")
+
+
+def claim_another_size(folder: Path) -> None:
+    config = json.loads((folder / "config.json").read_text())
+    config["model"]["state_size"] = 10**6
+    (folder / "config.json").write_text(json.dumps(config))
+
+
+def speak_another_format(folder: Path) -> None:
+    (folder / "config.json").write_text('{"format": 99}')
+
+
+def lose_its_config(folder: Path) -> None:
+    (folder / "config.json").unlink()
+
+
+@pytest.mark.parametrize(
+    "damage", [truncate, lose_a_token, hold_a_pickle, claim_another_size, speak_another_format, lose_its_config]
+)
+def test_a_broken_checkpoint_is_refused_with_one_sentence_and_never_promoted(checkpoint, damage):
+    damage(checkpoint.folder)
+    with pytest.raises(CheckpointError, match="checkpoint in") as refused:
+        promote(checkpoint.folder)
+    assert "\n" not in str(refused.value)
+    assert not (Path(checkpoint.folder).parent / "var" / "checkpoints" / "live").exists()
