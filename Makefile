@@ -31,10 +31,10 @@ var/prepared/report.json: | .venv/run
 	.venv/bin/chatbot prepare chitchat $(wildcard var/corpora/*) --out var/prepared
 
 .venv/run: pyproject.toml
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' 2>/dev/null || { echo \
+	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' 2>/dev/null || { echo \
 	  "Python 3.11 is needed: install it, or say where it is as in 'make chat PYTHON=/usr/bin/python3.11'." >&2; exit 1; }
-	$(call debian,$(PYTHON) -c 'import ensurepip',python3.11-venv)
-	$(PYTHON) -m venv .venv
+	$(call debian,"$(PYTHON)" -c 'import ensurepip',python3.11-venv)
+	"$(PYTHON)" -m venv .venv
 	$(if $(TORCH_INDEX),.venv/bin/pip install --index-url $(TORCH_INDEX) "$$(grep -o 'torch==[0-9.]*' pyproject.toml)")
 	.venv/bin/pip install --editable .
 	@touch $@

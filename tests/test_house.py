@@ -20,18 +20,7 @@ ROOMS = {
     "web": {"data", "chatbot", "web"},
 }
 # What would make `chatbot --help` wait.
-HEAVY = {
-    "torch",
-    "numpy",
-    "scipy",
-    "gensim",
-    "matplotlib",
-    "flask",
-    "flask_socketio",
-    "sqlalchemy",
-    "alembic",
-    "pydantic",
-}
+HEAVY = {"torch", "numpy", "gensim", "matplotlib", "flask", "socketio", "sqlalchemy", "pydantic"}
 
 
 def imported_packages(source: str) -> set[str]:
@@ -85,18 +74,8 @@ def wheel_names(tmp_path_factory) -> set[str]:
         shutil.copy(ROOT / name, source)
     for room in ROOMS:
         shutil.copytree(ROOT / room, source / room, ignore=shutil.ignore_patterns("__pycache__"))
-    build = [
-        sys.executable,
-        "-m",
-        "pip",
-        "wheel",
-        "--no-index",
-        "--no-deps",
-        "--no-build-isolation",
-        "--wheel-dir",
-        built,
-    ]
-    subprocess.run([*build, source], check=True, capture_output=True)
+    pip = [sys.executable, "-m", "pip", "wheel", "--no-index", "--no-deps", "--no-build-isolation"]
+    subprocess.run([*pip, "--wheel-dir", built, source], check=True, capture_output=True)
     (wheel,) = built.iterdir()
     return set(zipfile.ZipFile(wheel).namelist())
 
