@@ -1,0 +1,76 @@
+// Where one writes. Enter sends, Shift+Enter breaks the line; while a reply streams, the same button stops it.
+
+const SHOW_REMAINING = 200; // characters
+
+export class Composer {
+  #form;
+  #input;
+  #button;
+  #remaining;
+  #actions;
+  #limit = Infinity;
+  #replying = false;
+
+  constructor(form, actions) {
+    this.#form = form;
+    this.#input = form.querySelector("textarea");
+    this.#button = form.querySelector("button");
+    this.#remaining = form.querySelector(".remaining");
+    this.#actions = actions;
+    form.addEventListener("submit", (submit) => this.#submit(submit));
+    this.#input.addEventListener("keydown", (key) => this.#pressed(key));
+    this.#input.addEventListener("input", () => this.#refresh());
+  }
+
+  show({ replying, limit }) {
+    this.#replying = replying;
+    this.#limit = limit;
+    this.#refresh();
+  }
+
+  /** Puts `text` in front of what is being written. */
+  takeBack(text) {
+    this.#input.value = [text, this.#input.value].filter(Boolean).join("\n");
+    this.#refresh();
+    this.#input.focus();
+  }
+
+  focus() {
+    this.#input.focus();
+  }
+
+  #pressed(key) {
+    if (key.key !== "Enter" || key.shiftKey || key.isComposing) return;
+    key.preventDefault();
+    if (!this.#replying) this.#form.requestSubmit();
+  }
+
+  #submit(submit) {
+    submit.preventDefault();
+    if (this.#replying) return this.#actions.stop();
+    const text = this.#input.value.trim();
+    if (!text || length(text) > this.#limit) return;
+    this.#input.value = "";
+    this.#refresh();
+    this.#actions.say(text);
+  }
+
+  #refresh() {
+    const left = this.#limit - length(this.#input.value.trim());
+    const label = this.#replying ? "Stop the reply" : "Send";
+    this.#form.dataset.mode = this.#replying ? "stop" : "send";
+    this.#button.setAttribute("aria-label", label);
+    this.#button.title = label;
+    this.#button.disabled = !this.#replying && (left < 0 || !this.#input.value.trim());
+    this.#remaining.textContent = left > SHOW_REMAINING ? "" : left < 0 ? `${-left} too many` : `${left} left`;
+    this.#grow();
+  }
+
+  #grow() {
+    this.#input.style.height = "auto";
+    this.#input.style.height = `${this.#input.scrollHeight}px`;
+  }
+}
+
+/** Characters as the server counts them: code points. */
+const length = (text) => [...text].length;

@@ -1,0 +1,36 @@
+// Making and arranging elements. Text goes in as text nodes only: nothing a person or the model wrote is ever parsed.
+
+const SVG = "http://www.w3.org/2000/svg";
+
+export function element(tag, attributes = {}, ...children) {
+  const made = document.createElement(tag);
+  for (const [name, value] of Object.entries(attributes)) made.setAttribute(name, value);
+  made.append(...children);
+  return made;
+}
+
+/** A picture from the sheet of symbols in the page; decoration only, so the element around it needs a label. */
+export function icon(name) {
+  const svg = document.createElementNS(SVG, "svg");
+  const use = document.createElementNS(SVG, "use");
+  use.setAttribute("href", `#icon-${name}`);
+  svg.setAttribute("class", "icon");
+  svg.setAttribute("aria-hidden", "true");
+  svg.append(use);
+  return svg;
+}
+
+export function iconButton(name, label, onClick) {
+  const button = element("button", { type: "button", class: "icon-button", "aria-label": label, title: label }, icon(name));
+  button.addEventListener("click", onClick);
+  return button;
+}
+
+/** Makes `children` the children of `parent`, in order, and leaves alone those in place: they keep focus and scroll. */
+export function arrange(parent, children) {
+  const wanted = new Set(children);
+  for (const child of [...parent.children]) if (!wanted.has(child)) child.remove();
+  children.forEach((child, place) => {
+    if (parent.children[place] !== child) parent.insertBefore(child, parent.children[place] ?? null);
+  });
+}

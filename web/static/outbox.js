@@ -1,0 +1,112 @@
+// Messages that the server has not acknowledged yet. They live in localStorage, so that neither a lost connection nor a reload
+// loses one, and each keeps its `client_msg_id`, so that sending it again can never say it twice.
+
+const KEY = "chatbot.outbox";
+const FOR_LATER = new Set(["offline", "timeout", "rate_limited", "overloaded", "busy", "draining"]);
+
+export class Outbox {
+  #store;
+  #connection;
+  #created;
+  #sending = false;
+  #timer;
+
+  /** `created(conversation_id)` is told when a first message has opened a conversation. */
+  constructor(store, connection, created) {
+    this.#store = store;
+    this.#connection = connection;
+    this.#created = created;
+    addEventListener("storage", ({ key }) => key === KEY && this.#show());
+    this.#show();
+  }
+
+  add(conversation_id, text) {
+    this.#save([...stored(), { client_msg_id: newId(), conversation_id, text }]);
+    this.send();
+  }
+
+  remove(client_msg_id) {
+    this.#save(stored().filter((message) => message.client_msg_id !== client_msg_id));
+  }
+
+  retry(client_msg_id) {
+    this.#change(client_msg_id, { refused: undefined });
+    this.send();
+  }
+
+  /** Sends what waits, oldest first. Safe to call at any time: one tab at a time sends. */
+  async send() {
+    clearTimeout(this.#timer);
+    if (this.#sending || this.#store.state.link !== "online") return;
+    this.#sending = true;
+    try {
+      await oneTabAtATime(() => this.#sendAll());
+    } finally {
+      this.#sending = false;
+    }
+  }
+
+  async #sendAll() {
+    for (let message; (message = stored().find(({ refused }) => !refused)); ) {
+      try {
+        await this.#deliver(message);
+      } catch (error) {
+        if (FOR_LATER.has(error.code)) return this.#later(error);
+        this.#change(message.client_msg_id, { refused: error.code ?? "internal", reason: error.message });
+      }
+    }
+  }
+
+  async #deliver({ client_msg_id, conversation_id, text }) {
+    const id = conversation_id ?? (await this.#begin());
+    await this.#connection.request("message.send", { conversation_id: id, client_msg_id, text });
+    this.remove(client_msg_id);
+    this.#store.dispatch("alert", null);
+  }
+
+  /** Everything written before a conversation existed belongs to the same new one. */
+  async #begin() {
+    const { conversation_id } = await this.#connection.request("conversation.create");
+    this.#save(stored().map((message) => ({ ...message, conversation_id: message.conversation_id ?? conversation_id })));
+    this.#created(conversation_id);
+    return conversation_id;
+  }
+
+  #later(error) {
+    if (error.code !== "offline") this.#store.dispatch("alert", error);
+    this.#timer = setTimeout(() => this.send(), error.retryAfter ?? 2_000);
+  }
+
+  #change(client_msg_id, change) {
+    this.#save(stored().map((message) =>
+      message.client_msg_id === client_msg_id ? { ...message, ...change } : message));
+  }
+
+  #save(messages) {
+    localStorage.setItem(KEY, JSON.stringify(messages));
+    this.#show();
+  }
+
+  #show() {
+    this.#store.dispatch("outbox", stored().map(asTurn));
+  }
+}
+
+/** What the conversation shows of a message until the server has it. */
+const asTurn = (message) => ({ ...message, role: "user", status: message.refused ? "refused" : "waiting" });
+
+function stored() {
+  return JSON.parse(localStorage.getItem(KEY) ?? "[]");
+}
+
+/** Two tabs share the outbox. Browsers offer locks on secure origins only; elsewhere the server's idempotency has to do. */
+const oneTabAtATime = (work) => (navigator.locks ? navigator.locks.request(KEY, work) : work());
+
+/** A random UUID. `crypto.randomUUID` exists on secure origins only, and a server at home is often plain http. */
+function newId() {
+  const bytes = crypto.getRandomValues(new Uint8Array(16));
+  bytes[6] = (bytes[6] & 0x0f) | 0x40;
+  bytes[8] = (bytes[8] & 0x3f) | 0x80;
+  const hex = Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("");
+  return hex.replace(/(.{8})(.{4})(.{4})(.{4})(.{12})/, "$1-$2-$3-$4-$5");
+}

@@ -1,0 +1,67 @@
+// Everything the page shows, as one value, and the one function that changes it. What is live, what was missed while away
+// and what a reload brings all come through here, so all three look the same.
+import { afterReconnect, applyDelta, applyEvent, applySync, unread } from "./conversation.js";
+
+export const initial = {
+  link: "connecting", // connecting | online | lost
+  limits: { message_characters: 4000 },
+  conversations: [], // newest first
+  listed: false,
+  logs: new Map(), // conversation_id -> log; only of conversations that were opened here
+  open: null, // conversation_id; null is a conversation not begun yet
+  outbox: [], // messages not acknowledged yet
+  alert: null, // one sentence for the person
+};
+
+const steps = {
+  link: (state, link) => ({ ...state, link }),
+  alert: (state, alert) => ({ ...state, alert }),
+  outbox: (state, outbox) => ({ ...state, outbox }),
+  ready: (state, { limits }) =>
+    ({ ...state, limits, link: "online", alert: null, logs: mapValues(state.logs, afterReconnect) }),
+  listed: (state, { conversations }) => ({ ...state, conversations, listed: true }),
+  opened: (state, id) =>
+    ({ ...state, open: id, alert: null, logs: id && !state.logs.has(id) ? withLog(state, id, unread) : state.logs }),
+  synced: (state, answer) => changeLog(state, answer, applySync),
+  delta: (state, delta) => changeLog(state, delta, applyDelta),
+  event: (state, event) => changeLog(noteInList(state, event), event, applyEvent),
+  notice: (state, { type, conversation }) => notices[type]?.(state, conversation) ?? state,
+};
+
+const notices = {
+  "conversation.created": (state, conversation) =>
+    ({ ...state, conversations: [conversation, ...without(state.conversations, conversation)] }),
+  "conversation.renamed": (state, conversation) => changeListed(state, conversation, { title: conversation.title }),
+  "conversation.deleted": (state, conversation) => ({
+    ...state,
+    conversations: without(state.conversations, conversation),
+    logs: new Map([...state.logs].filter(([id]) => id !== conversation.conversation_id)),
+  }),
+};
+
+export const reduce = (state, kind, payload) => steps[kind](state, payload);
+
+function noteInList(state, { type, conversation_id, data }) {
+  if (type === "conversation.renamed") return changeListed(state, { conversation_id }, { title: data.title });
+  const found = state.conversations.find((listed) => listed.conversation_id === conversation_id);
+  if (type !== "message.created" || !found) return state;
+  return { ...state, conversations: [found, ...without(state.conversations, found)] };
+}
+
+function changeLog(state, payload, apply) {
+  const log = state.logs.get(payload.conversation_id);
+  return log ? { ...state, logs: withLog(state, payload.conversation_id, apply(log, payload)) } : state;
+}
+
+const withLog = (state, id, log) => new Map(state.logs).set(id, log);
+
+const changeListed = (state, { conversation_id }, change) => ({
+  ...state,
+  conversations: state.conversations.map((listed) =>
+    listed.conversation_id === conversation_id ? { ...listed, ...change } : listed),
+});
+
+const without = (conversations, { conversation_id }) =>
+  conversations.filter((listed) => listed.conversation_id !== conversation_id);
+
+const mapValues = (map, change) => new Map([...map].map(([key, value]) => [key, change(value)]));
