@@ -1,0 +1,441 @@
+"""Dialogue states to hypotheses: greedy decoding, beam search, sampling, and the choice among candidates.
+
+A `Search` looks for one reply and owns a block of rows, one a live hypothesis. `step` extends the hypotheses of every
+search by a token in one call of the model, so one reply's candidates, a beam, and the replies of unrelated
+conversations are all rows of one batch; a search may join or leave between two steps. Knows no text and no threads.
+"""
+
+import math
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence, Set
+from dataclasses import dataclass
+from itertools import accumulate, chain, groupby, pairwise
+from typing import Literal, NamedTuple, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from data.vocabulary import BOS, EOS, PAD, UNK
+
+Method = Literal["greedy", "beam", "sample"]
+Seed = int | tuple[int, ...] | None
+
+NEVER = (PAD, UNK, BOS)
+
+
+class Model(Protocol):
+    """What decoding asks of `chatbot.model.HRED`; N rows, T tokens, S state, M memory, D vector, V vocabulary."""
+
+    def initial_state(self, count: int, /) -> Tensor: ...  # (N, S) zeros
+
+    def start_decoding(self, state: Tensor, /) -> Tensor: ...  # (N, S) -> memory (N, M)
+
+    def decode_step(self, tokens: Tensor, memory: Tensor, state: Tensor) -> tuple[Tensor, Tensor]: ...
+
+    def encode(self, utterances: Tensor, lengths: Tensor) -> Tensor: ...  # (N, T), (N,) -> (N, D)
+
+    def relevance(self, state: Tensor, vectors: Tensor) -> Tensor: ...  # (N, S), (N, D) -> (N,)
+
+
+@dataclass(frozen=True, slots=True)
+class DecodingConfig:
+    """How a reply is looked for and, where there are several candidates, chosen (see `score`).
+
+    Raises ValueError where a value is impossible.
+    """
+
+    method: Method = "sample"
+    beam_size: int = 5
+    length_penalty: float = 0.75  # log p is divided by (length ** length_penalty); 0 compares plain log p
+    temperature: float = 1.0
+    top_k: int = 0  # sample among the k likeliest tokens; 0: among all
+    top_p: float = 1.0  # and among the fewest of them that hold this share of the probability
+    candidates: int = 1  # samples drawn for one reply
+    mmi_lambda: float = 0.0  # weight of log p(y), so that a reply that would fit anywhere counts for less
+    relevance_weight: float = 0.0
+    repetition_weight: float = 0.0
+    no_repeat_ngram: int = 3  # no n tokens in a row twice within a reply; 0 allows it
+    min_tokens: int = 1
+    max_tokens: int = 40
+
+    def __post_init__(self) -> None:
+        demands = {
+            "method must be greedy, beam or sample": self.method in ("greedy", "beam", "sample"),
+            "beam_size and candidates must be at least 1": min(self.beam_size, self.candidates) >= 1,
+            "several candidates are drawn by method sample only": self.candidates == 1 or self.method == "sample",
+            "temperature must be above 0": self.temperature > 0,
+            "top_k and no_repeat_ngram must not be negative": min(self.top_k, self.no_repeat_ngram) >= 0,
+            "top_p must be above 0 and at most 1": 0 < self.top_p <= 1,
+            "length_penalty must not be negative": self.length_penalty >= 0,
+            "1 <= min_tokens <= max_tokens must hold": 1 <= self.min_tokens <= self.max_tokens,
+        }
+        for demand, holds in demands.items():
+            if not holds:
+                raise ValueError(demand)
+
+    @property
+    def is_single_path(self) -> bool:
+        """Whether the first token decoded is sure to be the reply's first token."""
+        return self.method == "greedy" or (self.method == "sample" and self.candidates == 1)
+
+    @property
+    def follows_prior(self) -> bool:
+        """Whether log p(y) is needed, which costs a second row for each hypothesis."""
+        return self.mmi_lambda != 0 and not self.is_single_path
+
+    @property
+    def breadth(self) -> int:
+        """How many of the likeliest tokens after a hypothesis can matter; 0: all."""
+        return {"greedy": 1, "beam": 2 * self.beam_size, "sample": self.top_k}[self.method]
+
+
+GREEDY = DecodingConfig(method="greedy")
+DEFAULT = DecodingConfig(
+    candidates=16,
+    temperature=0.8,
+    top_k=40,
+    top_p=0.95,
+    length_penalty=1.0,
+    mmi_lambda=0.5,
+    relevance_weight=0.3,
+    repetition_weight=1.0,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Hypothesis:
+    """Decoded ids without BOS and EOS; natural logarithms of the model's own probabilities, EOS counted once ended."""
+
+    ids: tuple[int, ...] = ()
+    log_probability: float = 0.0  # log p(y | state)
+    log_prior: float = 0.0  # log p(y | zero state); 0 where the search does not follow it
+
+    @property
+    def last(self) -> int:
+        return self.ids[-1] if self.ids else BOS
+
+    def normalised(self, config: DecodingConfig) -> float:
+        """(log p(y|s) - lambda log p(y)) / |y|^penalty for an ended hypothesis, |y| counting EOS; both terms alike."""
+        gain = self.log_probability - config.mmi_lambda * self.log_prior
+        return gain / (len(self.ids) + 1) ** config.length_penalty
+
+
+class Continuations(NamedTuple):
+    """The likeliest next tokens of a search's L live hypotheses, likeliest first; -inf where one is forbidden."""
+
+    tokens: np.ndarray  # (L, W) int64
+    log_probability: np.ndarray  # (L, W) float64
+    log_prior: np.ndarray  # (L, W) float64
+
+    def of(self, rows: slice) -> "Continuations":
+        return Continuations(self.tokens[rows], self.log_probability[rows], self.log_prior[rows])
+
+
+class Choice(NamedTuple):
+    """What a search makes of its continuations; nothing has changed until it is `accept`ed."""
+
+    live: list[Hypothesis]
+    parents: list[int]  # row of the hypothesis that each live one extends
+    ended: list[Hypothesis]
+
+
+class Search:
+    """The search for one reply: live hypotheses with their rows, and the ended ones kept apart.
+
+    `state` is (1, S). `seed` fixes the samples whatever else is in the batch; None draws a fresh one.
+    """
+
+    __slots__ = ("config", "ended", "live", "memory", "prior_memory", "random", "state")
+
+    def __init__(self, config: DecodingConfig, state: Tensor, memory: Tensor, seed: Seed = None) -> None:
+        self.config = config
+        self.live = [Hypothesis()]
+        self.ended: list[Hypothesis] = []
+        self.random = np.random.default_rng(seed)
+        self.state = state  # (1, S), the same for every row
+        self.memory = memory  # (L, M)
+        self.prior_memory: Tensor | None = None  # (L, M) of the same tokens decoded from a zero state
+
+    @property
+    def is_done(self) -> bool:
+        return not self.live
+
+    def choose(self, continuations: Continuations) -> Choice:
+        """Raises FloatingPointError where the model's probabilities are not numbers."""
+        if np.isnan(continuations.log_probability).any():
+            raise FloatingPointError("the model's probabilities are not numbers: its checkpoint is broken")
+        picks = {"greedy": self._likeliest, "beam": self._beam, "sample": self._sample}[self.config.method]
+        choice = Choice([], [], [])
+        for row, column in picks(continuations):
+            token, grown = self._grow(continuations, row, column)
+            if token == EOS:
+                choice.ended.append(grown)
+            elif self.config.method != "beam" or len(choice.live) < self.config.beam_size:
+                choice.live.append(grown)
+                choice.parents.append(row)
+        return choice
+
+    def accept(self, choice: Choice, memory: Tensor, prior_memory: Tensor | None) -> None:
+        """Takes a choice over with the memory of its live rows, and ends a beam that nothing live can beat."""
+        self.live, self.memory, self.prior_memory = choice.live, memory, prior_memory
+        self.ended.extend(choice.ended)
+        if self.config.method == "beam" and self.ended and self.live:
+            best = max(hypothesis.normalised(self.config) for hypothesis in self.ended)
+            if best >= self._bound():
+                self.live = []
+
+    def _grow(self, continuations: Continuations, row: int, column: int) -> tuple[int, Hypothesis]:
+        stem = self.live[row]
+        token = int(continuations.tokens[row, column])
+        return token, Hypothesis(
+            stem.ids if token == EOS else (*stem.ids, token),
+            stem.log_probability + float(continuations.log_probability[row, column]),
+            stem.log_prior + float(continuations.log_prior[row, column]),
+        )
+
+    def _likeliest(self, continuations: Continuations) -> Iterable[tuple[int, int]]:
+        return [(0, 0)]
+
+    def _sample(self, continuations: Continuations) -> Iterable[tuple[int, int]]:
+        """One token a live row; the first step draws all candidates from its only row."""
+        first = not self.live[0].ids
+        rows = np.zeros(self.config.candidates, int) if first else np.arange(len(self.live))
+        cumulative = sampling_probabilities(continuations.log_probability, self.config).cumsum(axis=1)[rows]
+        draws = self.random.random((len(rows), 1)) * cumulative[:, -1:]
+        return zip(rows.tolist(), (cumulative <= draws).sum(axis=1).tolist(), strict=True)
+
+    def _beam(self, continuations: Continuations) -> Iterator[tuple[int, int]]:
+        """The 2K best extensions over all rows: enough for K live ones even where K of them end."""
+        stems = np.array([hypothesis.log_probability for hypothesis in self.live])
+        totals = stems[:, None] + continuations.log_probability  # (L, W)
+        for place in np.argsort(-totals, axis=None, kind="stable")[: 2 * self.config.beam_size].tolist():
+            row, column = divmod(place, totals.shape[1])
+            if totals[row, column] > -math.inf:
+                yield row, column
+
+    def _bound(self) -> float:
+        """The best `normalised` a live hypothesis can reach: every token to come certain, and as many as allowed.
+
+        Where log p(y) counts as well the gain can rise without bound, so the beam runs until all have ended.
+        """
+        if self.prior_memory is not None:
+            return math.inf
+        best = max(hypothesis.log_probability for hypothesis in self.live)
+        return best / (self.config.max_tokens + 1) ** self.config.length_penalty
+
+
+def sampling_probabilities(log_probability: np.ndarray, config: DecodingConfig) -> np.ndarray:
+    """(L, W) log-probabilities in falling order -> (L, W) probabilities to sample from, each row's sum 1.
+
+    The temperature first, then the k likeliest, then the fewest of them that hold `top_p` of what is left.
+    """
+    scaled = log_probability[:, : config.top_k or None] / config.temperature
+    weights = np.exp(scaled - scaled[:, :1])
+    probabilities = weights / weights.sum(axis=1, keepdims=True)
+    before = probabilities.cumsum(axis=1) - probabilities
+    kept = np.where(before < config.top_p, probabilities, 0.0)
+    return kept / kept.sum(axis=1, keepdims=True)
+
+
+def start_searches(
+    model: Model, states: Tensor, configs: Sequence[DecodingConfig], seeds: Sequence[Seed]
+) -> list[Search]:
+    """One search for each row of `states` (N, S)."""
+    memory = model.start_decoding(states)  # (N, M)
+    searches = [
+        Search(config, state, start, seed)
+        for config, state, start, seed in zip(configs, states.split(1), memory.split(1), seeds, strict=True)
+    ]
+    followers = [search for search in searches if search.config.follows_prior]
+    if followers:
+        prior = model.start_decoding(model.initial_state(1))  # (1, M)
+        for search in followers:
+            search.prior_memory = prior
+    return searches
+
+
+def step(model: Model, searches: Iterable[Search], never: Sequence[int] = NEVER) -> None:
+    """Extends every live hypothesis by one token, in one batch. The ids of `never` are not produced.
+
+    If this raises, no search has changed but for the random numbers it drew.
+    """
+    live = sorted((search for search in searches if not search.is_done), key=_kind)
+    if not live:
+        return
+    followers = [search for search in live if search.prior_memory is not None]
+    logits, memory = _run_model(model, live, followers)
+    choices: list[Choice] = []
+    row, prior_row = 0, sum(len(search.live) for search in live)
+    for (_, follows_prior), group in groupby(live, key=_kind):
+        alike = list(group)
+        blocks = _blocks(alike)
+        rows = blocks[-1].stop
+        prior_logits = logits[prior_row : prior_row + rows] if follows_prior else None
+        found = _continuations(logits[row : row + rows], prior_logits, alike, never)
+        choices += [search.choose(found.of(block)) for search, block in zip(alike, blocks, strict=True)]
+        row += rows
+        prior_row += rows if follows_prior else 0
+    _accept(live, followers, choices, memory)
+
+
+def _kind(search: Search) -> tuple[int, bool]:
+    """Searches of one kind are neighbours in the batch, so that their rows are one slice."""
+    return search.config.breadth, search.prior_memory is not None
+
+
+def _blocks(searches: Sequence[Search], start: int = 0) -> list[slice]:
+    """The rows of each search where they follow one another."""
+    ends = list(accumulate((len(search.live) for search in searches), initial=start))
+    return [slice(begin, end) for begin, end in pairwise(ends)]
+
+
+def _run_model(model: Model, live: Sequence[Search], followers: Sequence[Search]) -> tuple[Tensor, Tensor]:
+    """Logits (R, V) and memory (R, M): all rows of `live`, then once more those of `followers` under a zero state."""
+    counts = [len(search.live) for search in live]
+    prior_rows = sum(len(search.live) for search in followers)
+    tokens = torch.tensor([hypothesis.last for search in chain(live, followers) for hypothesis in search.live])
+    memory = torch.cat(
+        [search.memory for search in live]
+        + [search.prior_memory for search in followers if search.prior_memory is not None]
+    )
+    state = torch.cat([search.state for search in live]).repeat_interleave(torch.tensor(counts), dim=0)
+    return model.decode_step(tokens, memory, torch.cat([state, model.initial_state(prior_rows)]))
+
+
+def _continuations(
+    logits: Tensor, prior_logits: Tensor | None, searches: Sequence[Search], never: Sequence[int]
+) -> Continuations:
+    """The likeliest allowed tokens of R rows (R, V), with the model's own probabilities. Overwrites `logits`."""
+    vocabulary_size = logits.shape[1]
+    total = logits.logsumexp(dim=1, keepdim=True)  # (R, 1)
+    end = logits[:, EOS].clone()
+    _forbid(logits, searches, never)
+    values, tokens = logits.topk(min(searches[0].config.breadth or vocabulary_size, vocabulary_size), dim=1)  # (R, W)
+    nothing_left = values[:, 0] == -math.inf  # a reply at its limit, or one that blocking has painted into a corner
+    tokens[nothing_left, 0] = EOS
+    values[nothing_left, 0] = end[nothing_left]
+    log_probability = (values - total).double().numpy()
+    if prior_logits is None:
+        return Continuations(tokens.numpy(), log_probability, np.zeros_like(log_probability))
+    prior = prior_logits.gather(1, tokens) - prior_logits.logsumexp(dim=1, keepdim=True)
+    return Continuations(tokens.numpy(), log_probability, prior.double().numpy())
+
+
+def _forbid(logits: Tensor, searches: Sequence[Search], never: Sequence[int]) -> None:
+    """Sets to -inf what must not come next; where that is everything, only the end is left."""
+    logits[:, list(never)] = -math.inf
+    rows: list[int] = []
+    tokens: list[int] = []
+    full: list[int] = []
+    for row, (config, ids) in enumerate((s.config, h.ids) for s in searches for h in s.live):
+        blocked = repeating_tokens(ids, config.no_repeat_ngram)
+        if len(ids) < config.min_tokens:
+            blocked.add(EOS)
+        elif len(ids) == config.max_tokens:
+            full.append(row)
+        rows += [row] * len(blocked)
+        tokens += blocked
+    if rows:
+        logits[rows, tokens] = -math.inf
+    if full:
+        logits[full] = -math.inf
+
+
+def repeating_tokens(ids: tuple[int, ...], n: int) -> set[int]:
+    """The tokens that would make the last n tokens a repetition; none for n = 0."""
+    if not 0 < n <= len(ids):
+        return set()
+    tail = ids[len(ids) - n + 1 :]
+    return {ids[end] for end in range(n - 1, len(ids)) if ids[end - n + 1 : end] == tail}
+
+
+def _accept(live: Sequence[Search], followers: Sequence[Search], choices: Sequence[Choice], memory: Tensor) -> None:
+    """Reorders the memory (R, M) once for all searches and hands each its rows."""
+    of = dict(zip(map(id, live), choices, strict=True))
+    blocks = _blocks(live)
+    blocks += _blocks(followers, start=blocks[-1].stop)
+    chosen = [of[id(search)] for search in chain(live, followers)]
+    order = [block.start + parent for block, choice in zip(blocks, chosen, strict=True) for parent in choice.parents]
+    parts = memory[torch.tensor(order, dtype=torch.long)].split([len(choice.live) for choice in chosen])
+    prior_parts = dict(zip(map(id, followers), parts[len(live) :], strict=True))
+    for search, choice, part in zip(live, choices, parts, strict=False):
+        search.accept(choice, part, prior_parts.get(id(search)))
+
+
+def encode_utterances(model: Model, utterances: Sequence[Sequence[int]]) -> Tensor:
+    """Ids of N utterances, without EOS -> utterance vectors (N, D)."""
+    lengths = torch.tensor([len(ids) + 1 for ids in utterances])
+    padded = torch.full((len(utterances), int(lengths.max())), PAD)
+    for row, ids in enumerate(utterances):
+        padded[row, : len(ids) + 1] = torch.tensor([*ids, EOS])
+    return model.encode(padded, lengths)
+
+
+def ngrams(ids: Sequence[int], n: int) -> set[tuple[int, ...]]:
+    """All runs of n tokens; none for n = 0."""
+    return {tuple(ids[start : start + n]) for start in range(len(ids) - n + 1)} if n else set()
+
+
+def score(
+    hypothesis: Hypothesis,
+    config: DecodingConfig,
+    relevance: float = 0.0,
+    said: Set[tuple[int, ...]] = frozenset(),
+) -> float:
+    """How good a reply is among the candidates of one turn; `said` are the n-grams of earlier utterances.
+
+        (log p(y|s) - lambda log p(y)) / |y|^penalty  +  w relevance(s, y)  -  v |ngrams(y) & said| / |ngrams(y)|
+
+    The first term is maximum mutual information (Li et al., NAACL 2016, eq. 9), divided as a whole so that its two
+    log-probabilities stay comparable.
+    """
+    own = ngrams(hypothesis.ids, config.no_repeat_ngram)
+    repeated = len(own & said) / len(own) if own else 0.0
+    return hypothesis.normalised(config) + config.relevance_weight * relevance - config.repetition_weight * repeated
+
+
+def best_first(
+    hypotheses: Sequence[Hypothesis],
+    config: DecodingConfig,
+    relevance: Sequence[float],
+    earlier: Sequence[Sequence[int]] = (),
+) -> list[int]:
+    """Places of the hypotheses in falling order of `score`; word-for-word repeats of an earlier utterance come last."""
+    utterances = {tuple(utterance) for utterance in earlier}
+    said = set().union(*(ngrams(utterance, config.no_repeat_ngram) for utterance in utterances))
+
+    def rank(place: int) -> tuple[bool, float]:
+        hypothesis = hypotheses[place]
+        return hypothesis.ids in utterances, -score(hypothesis, config, relevance[place], said)
+
+    return sorted(range(len(hypotheses)), key=rank)
+
+
+def decode(
+    model: Model,
+    states: Tensor,
+    config: DecodingConfig = DEFAULT,
+    seed: int = 0,
+    never: Sequence[int] = NEVER,
+    max_batch: int = 64,
+) -> list[list[Hypothesis]]:
+    """Hypotheses, best first, for each of many dialogue states (N, S), for evaluation offline.
+
+    At most `max_batch` replies are in the batch at once; one that ends makes room for the next.
+    """
+    searches = start_searches(model, states, [config] * len(states), [(seed, place) for place in range(len(states))])
+    waiting, live = deque(searches), list[Search]()
+    while waiting or live:
+        live += [waiting.popleft() for _ in range(min(len(waiting), max_batch - len(live)))]
+        step(model, live, never)
+        live = [search for search in live if not search.is_done]
+    return [_ranked(model, search) for search in searches]
+
+
+def _ranked(model: Model, search: Search) -> list[Hypothesis]:
+    relevance = [0.0] * len(search.ended)
+    if search.config.relevance_weight:
+        vectors = encode_utterances(model, [hypothesis.ids for hypothesis in search.ended])
+        relevance = model.relevance(search.state.expand(len(vectors), -1), vectors).tolist()
+    return [search.ended[place] for place in best_first(search.ended, search.config, relevance)]
