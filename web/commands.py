@@ -1,3 +1,38 @@
+"""`chatbot serve`."""
+
+import os
+from typing import Any
+
 import click
 
-commands: dict[str, click.Command] = {}
+
+@click.command()
+@click.option("--host", help="Address to listen on (127.0.0.1).")
+@click.option("--port", type=int, help="Port to listen on (8000; 0 takes a free one).")
+@click.option("--database", metavar="URL", help="Where the history is kept (sqlite:///var/chatbot.db).")
+@click.option("--checkpoint", metavar="NAME", help="Who answers: live, default or a checkpoint's folder (live).")
+def serve(**flags: Any) -> None:
+    """Serve the chat: the page and the websocket API.
+
+    What is not given as an option is taken from the environment: CHATBOT_HOST, CHATBOT_PORT, CHATBOT_DATABASE,
+    CHATBOT_CHECKPOINT; besides CHATBOT_ORIGINS, CHATBOT_CONNECTIONS, CHATBOT_CONNECTIONS_PER_USER,
+    CHATBOT_MESSAGE_CHARACTERS, CHATBOT_EVENT_BYTES, CHATBOT_MESSAGES_PER_MINUTE and CHATBOT_DRAIN_SECONDS.
+    """
+    from web.config import Settings, SettingsError
+    from web.server import run
+
+    try:
+        settings = Settings.from_environment(os.environ, **flags)
+    except SettingsError as error:
+        raise click.UsageError(str(error)) from error
+    run(settings, lambda: _engine(settings.checkpoint))
+
+
+def _engine(checkpoint: str) -> Any:
+    from chatbot.checkpoint import load_checkpoint
+    from chatbot.engine import ChatEngine
+
+    return ChatEngine(load_checkpoint(checkpoint))
+
+
+commands: dict[str, click.Command] = {"serve": serve}

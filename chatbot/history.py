@@ -1,0 +1,615 @@
+"""Users, conversations, turns, events and feedback in SQL, and the few queries on them.
+
+SQLite (WAL) by default, PostgreSQL by URL. This module knows neither the model nor the web: a dialogue state is a
+blob with the id of the checkpoint that made it. Every change of a conversation takes that conversation's row lock
+first (SQLite: the database's write lock), so sequence numbers have no gaps and two tabs cannot both be served.
+"""
+
+import hashlib
+import os
+import secrets
+import threading
+import uuid
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import (
+    JSON,
+    DateTime,
+    Engine,
+    ForeignKey,
+    Index,
+    LargeBinary,
+    MetaData,
+    String,
+    Text,
+    UniqueConstraint,
+    create_engine,
+    delete,
+    event,
+    literal,
+    make_url,
+    select,
+    text,
+)
+from sqlalchemy.engine import URL, Connection, Dialect
+from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
+from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column, sessionmaker
+from sqlalchemy.types import TypeDecorator
+
+HOME = os.environ.get("CHATBOT_HOME", "var")
+DEFAULT_DATABASE = f"sqlite:///{HOME}/chatbot.db"
+CONTEXT_TURNS = 10
+TITLE_CHARACTERS = 60
+SOURCE = "hred-chatbot"
+
+
+class HistoryError(Exception):
+    """The root of what the history refuses."""
+
+
+class NotFoundError(HistoryError):
+    """No such thing, or it is another user's: the two look the same on purpose."""
+
+
+class BusyError(HistoryError):
+    """A reply is already running in this conversation."""
+
+
+class ConflictError(HistoryError):
+    """This client_msg_id was used before with another text."""
+
+
+class DatabaseError(HistoryError):
+    """The database cannot be opened; the message is a sentence for the person who named it."""
+
+
+class Moment(TypeDecorator[datetime]):
+    """A time in UTC; SQLite keeps no time zone, so it is put back on reading."""
+
+    impl = DateTime(timezone=True)
+    cache_ok = True
+
+    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        return value.replace(tzinfo=UTC) if value and value.tzinfo is None else value
+
+
+def new_id() -> str:
+    return str(uuid.uuid4())
+
+
+def now() -> datetime:
+    return datetime.now(UTC)
+
+
+class Base(DeclarativeBase):
+    metadata = MetaData(
+        naming_convention={
+            "ix": "ix_%(table_name)s_%(column_0_name)s",
+            "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+            "fk": "fk_%(table_name)s_%(column_0_name)s",
+            "pk": "pk_%(table_name)s",
+        }
+    )
+    type_annotation_map = {datetime: Moment, dict[str, Any]: JSON}  # noqa: RUF012  (SQLAlchemy's own idiom)
+
+
+class User(Base):
+    """An anonymous identity. Of its token only the SHA-256 is kept: a stolen database opens no conversation."""
+
+    __tablename__ = "users"
+    id: Mapped[str] = mapped_column(String(36), primary_key=True, default=new_id)
+    token_hash: Mapped[str] = mapped_column(String(64), unique=True)
+    created_at: Mapped[datetime] = mapped_column(default=now)
+
+
+class Conversation(Base):
+    """A stored, live dialogue: a tree of turns, of which the branch that ends in `active_leaf_id` is shown."""
+
+    __tablename__ = "conversations"
+    __table_args__ = (Index(None, "user_id", "updated_at"),)
+    id: Mapped[str] = mapped_column(String(36), primary_key=True, default=new_id)
+    user_id: Mapped[str] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"))
+    title: Mapped[str | None] = mapped_column(String(200))
+    created_at: Mapped[datetime] = mapped_column(default=now)
+    updated_at: Mapped[datetime] = mapped_column(default=now)
+    last_seq: Mapped[int] = mapped_column(default=0)
+    # No foreign key: turns already point here, and the two are only ever erased together.
+    active_leaf_id: Mapped[str | None] = mapped_column(String(36))
+
+    def summary(self) -> dict[str, Any]:
+        return {
+            "conversation_id": self.id,
+            "title": self.title,
+            "created_at": self.created_at.isoformat(),
+            "updated_at": self.updated_at.isoformat(),
+            "last_seq": self.last_seq,
+        }
+
+
+class Turn(Base):
+    """An utterance with its speaker and place.
+
+    `state` is the dialogue state after it, made by `checkpoint`; `seq` that of the event which announced it.
+    A bot's turn exists, with status 'started', from the moment its question is accepted: a server that dies in
+    between finds it there and answers it.
+    """
+
+    __tablename__ = "turns"
+    __table_args__ = (
+        UniqueConstraint("conversation_id", "client_msg_id"),
+        UniqueConstraint("conversation_id", "seq"),
+        # The last word on "one reply at a time", and what a starting server reads to carry on.
+        Index(
+            "uq_turns_running",
+            "conversation_id",
+            unique=True,
+            sqlite_where=text("status = 'started'"),
+            postgresql_where=text("status = 'started'"),
+        ),
+    )
+    id: Mapped[str] = mapped_column(String(36), primary_key=True, default=new_id)
+    conversation_id: Mapped[str] = mapped_column(ForeignKey("conversations.id", ondelete="CASCADE"))
+    parent_id: Mapped[str | None] = mapped_column(ForeignKey("turns.id", ondelete="CASCADE"), index=True)
+    speaker: Mapped[str] = mapped_column(String(8))  # user | bot
+    text: Mapped[str] = mapped_column(Text)
+    status: Mapped[str] = mapped_column(String(16))  # started | completed | stopped | failed
+    state: Mapped[bytes | None] = mapped_column(LargeBinary, deferred=True)
+    checkpoint: Mapped[str | None] = mapped_column(String(200))
+    client_msg_id: Mapped[str | None] = mapped_column(String(36))
+    seq: Mapped[int]
+    created_at: Mapped[datetime] = mapped_column(default=now)
+
+
+class Event(Base):
+    """One durable entry of a conversation's stream; `seq` counts from 1 without gaps."""
+
+    __tablename__ = "events"
+    conversation_id: Mapped[str] = mapped_column(ForeignKey("conversations.id", ondelete="CASCADE"), primary_key=True)
+    seq: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    type: Mapped[str] = mapped_column(String(32))
+    data: Mapped[dict[str, Any]]
+    created_at: Mapped[datetime] = mapped_column(default=now)
+
+    def payload(self) -> dict[str, Any]:
+        return {"conversation_id": self.conversation_id, "seq": self.seq, "type": self.type, "data": self.data}
+
+
+class Feedback(Base):
+    """What a person thought of a reply: rating -1, 0 or 1, and the reply they would rather have read."""
+
+    __tablename__ = "feedback"
+    turn_id: Mapped[str] = mapped_column(ForeignKey("turns.id", ondelete="CASCADE"), primary_key=True)
+    rating: Mapped[int]
+    better_text: Mapped[str | None] = mapped_column(Text)
+    updated_at: Mapped[datetime] = mapped_column(default=now, onupdate=now)
+
+
+@dataclass(frozen=True, slots=True)
+class Unanswered:
+    """A started reply and all that is needed to answer it; `context` oldest first, `state` after it if known."""
+
+    user_id: str
+    conversation_id: str
+    reply_id: str
+    utterance: str
+    context: tuple[str, ...]
+    state: bytes | None
+    checkpoint: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """A message (or a wish for another reply) that is committed. A duplicate has no events and nothing to answer."""
+
+    message_id: str
+    reply_id: str
+    seq: int
+    duplicate: bool = False
+    events: tuple[Event, ...] = ()
+    unanswered: Unanswered | None = None
+    title: str | None = None  # when this first message gave the conversation its title
+
+
+@dataclass(frozen=True, slots=True)
+class FinishedReply:
+    """How a reply ended; the states are those after the user's utterance and after the reply."""
+
+    text: str
+    status: str
+    checkpoint: str
+    state_before: bytes | None = None
+    state_after: bytes | None = None
+
+
+class History:
+    """The stored conversations. Safe to share between threads; every public method is one transaction."""
+
+    def __init__(self, engine: Engine) -> None:
+        self.engine = engine
+        self._reads = sessionmaker(engine, expire_on_commit=False)
+        self._writes = sessionmaker(engine.execution_options(immediate=True), expire_on_commit=False)
+        # SQLite's waiting writers poll; within one process a lock hands over at once and in turn.
+        self._turnstile = threading.Lock() if engine.dialect.name == "sqlite" else nullcontext()
+
+    @contextmanager
+    def _write(self) -> Iterator[Session]:
+        with self._turnstile, self._writes.begin() as session:
+            yield session
+
+    def check(self) -> None:
+        """Raise SQLAlchemyError unless the database answers."""
+        with self._reads() as session:
+            session.execute(select(1))
+
+    # Users
+
+    def add_user(self) -> tuple[str, str]:
+        """Make an anonymous identity -> (user_id, token); the token cannot be read back later."""
+        token = secrets.token_urlsafe(32)
+        with self._write() as session:
+            user = User(id=new_id(), token_hash=_hash(token))
+            session.add(user)
+        return user.id, token
+
+    def user_of(self, token: str) -> str | None:
+        with self._reads() as session:
+            return session.scalar(select(User.id).where(User.token_hash == _hash(token)))
+
+    # Conversations
+
+    def create_conversation(self, user_id: str, title: str | None = None) -> Conversation:
+        with self._write() as session:
+            conversation = Conversation(user_id=user_id, title=title)
+            session.add(conversation)
+        return conversation
+
+    def conversations(self, user_id: str | None = None) -> list[Conversation]:
+        """Newest first; without a user everybody's."""
+        query = select(Conversation).order_by(Conversation.updated_at.desc(), Conversation.id)
+        with self._reads() as session:
+            return list(session.scalars(query.where(Conversation.user_id == user_id) if user_id else query))
+
+    def rename_conversation(self, user_id: str, conversation_id: str, title: str) -> tuple[Conversation, Event]:
+        with self._write() as session:
+            conversation = _locked(session, conversation_id, user_id)
+            conversation.title = title
+            return conversation, _append(session, conversation, "conversation.renamed", {"title": title})
+
+    def delete_conversation(self, user_id: str, conversation_id: str) -> None:
+        """Erase it with its turns, events, states and feedback."""
+        with self._write() as session:
+            _locked(session, conversation_id, user_id)
+            session.execute(delete(Conversation).where(Conversation.id == conversation_id))
+
+    # Turns
+
+    def add_message(
+        self, user_id: str, conversation_id: str, client_msg_id: str, text: str, parent_id: str | None = None
+    ) -> Accepted:
+        """Store an utterance after the bot's turn `parent_id` (None: the active leaf) and start its reply.
+
+        Raises NotFoundError, BusyError, ConflictError; the same message again is answered from the first one.
+        """
+        with self._write() as session:
+            conversation = _locked(session, conversation_id, user_id)
+            if earlier := _earlier(session, conversation, client_msg_id, text):
+                return earlier
+            if parent_id is not None:
+                _turn(session, conversation, parent_id, "bot")
+            parent_id = parent_id or conversation.active_leaf_id
+            return _accept(session, conversation, client_msg_id, text, parent_id)
+
+    def edit_message(
+        self, user_id: str, conversation_id: str, message_id: str, client_msg_id: str, text: str
+    ) -> Accepted:
+        """Branch off beside the user's turn `message_id`: the same place in the dialogue, another utterance."""
+        with self._write() as session:
+            conversation = _locked(session, conversation_id, user_id)
+            if earlier := _earlier(session, conversation, client_msg_id, text):
+                return earlier
+            edited = _turn(session, conversation, message_id, "user")
+            return _accept(session, conversation, client_msg_id, text, edited.parent_id)
+
+    def regenerate_reply(self, user_id: str, conversation_id: str, reply_id: str) -> Accepted:
+        """Start another reply to the message that `reply_id` answered."""
+        with self._write() as session:
+            conversation = _locked(session, conversation_id, user_id)
+            message = session.get_one(Turn, _turn(session, conversation, reply_id, "bot").parent_id)
+            _refuse_busy(session, conversation)
+            reply, started = _start_reply(session, conversation, message)
+            unanswered = _unanswered(session, conversation, reply)
+            return Accepted(message.id, reply.id, reply.seq, events=(started,), unanswered=unanswered)
+
+    def finish_reply(self, conversation_id: str, reply_id: str, reply: FinishedReply) -> Event | None:
+        """Store how a started reply ended -> its event; None when it was erased or had already ended."""
+        with self._write() as session:
+            conversation = session.get(Conversation, conversation_id, with_for_update=True)
+            turn = session.get(Turn, reply_id)
+            if conversation is None or turn is None or turn.status != "started":
+                return None
+            turn.text, turn.status = reply.text, reply.status
+            turn.state, turn.checkpoint = reply.state_after, reply.checkpoint
+            message = session.get_one(Turn, turn.parent_id)
+            message.state, message.checkpoint = reply.state_before, reply.checkpoint
+            return _append(session, conversation, "reply.completed", _completed(turn))
+
+    def reply_status(self, user_id: str, conversation_id: str, reply_id: str) -> str:
+        with self._reads() as session:
+            return _turn(session, _owned(session, conversation_id, user_id), reply_id, "bot").status
+
+    def unanswered(self) -> list[Unanswered]:
+        """Every reply that was started and never ended, oldest first: what a starting server carries on with."""
+        query = select(Turn, Conversation).join(Conversation, Turn.conversation_id == Conversation.id)
+        with self._reads() as session:
+            rows = session.execute(query.where(Turn.status == "started").order_by(Turn.created_at)).all()
+            return [_unanswered(session, conversation, turn) for turn, conversation in rows]
+
+    def set_feedback(
+        self, user_id: str, conversation_id: str, reply_id: str, rating: int, better_text: str | None
+    ) -> Event:
+        with self._write() as session:
+            conversation = _locked(session, conversation_id, user_id)
+            turn = _turn(session, conversation, reply_id, "bot")
+            session.merge(Feedback(turn_id=turn.id, rating=rating, better_text=better_text))
+            data = {"reply_id": turn.id, "rating": rating, "better_text": better_text}
+            return _append(session, conversation, "feedback.set", data)
+
+    # Reading
+
+    def events_after(self, user_id: str, conversation_id: str, after_seq: int, limit: int) -> tuple[list[Event], bool]:
+        """Up to `limit` events after `after_seq`, in order, and whether there are more."""
+        query = select(Event).where(Event.conversation_id == conversation_id, Event.seq > after_seq)
+        with self._reads() as session:
+            _owned(session, conversation_id, user_id)
+            events = list(session.scalars(query.order_by(Event.seq).limit(limit + 1)))
+        return events[:limit], len(events) > limit
+
+    def active_branch(self, conversation_id: str, user_id: str | None = None) -> list[Turn]:
+        """The turns from the first to the active leaf. Raises NotFoundError."""
+        with self._reads() as session:
+            conversation = _owned(session, conversation_id, user_id)
+            turns = session.scalars(select(Turn).where(Turn.conversation_id == conversation_id))
+            by_id = {turn.id: turn for turn in turns}
+        branch, turn = [], by_id.get(conversation.active_leaf_id or "")
+        while turn:
+            branch.append(turn)
+            turn = by_id.get(turn.parent_id or "")
+        return branch[::-1]
+
+    def dialogue(self, conversation_id: str, user_id: str | None = None) -> dict[str, Any]:
+        """The active branch as one line of chat JSONL; what was never said (failed, still running) is left out."""
+        roles = {"user": "user", "bot": "assistant"}
+        turns = [turn for turn in self.active_branch(conversation_id, user_id) if turn.text]
+        messages = [{"role": roles[turn.speaker], "content": turn.text} for turn in turns]
+        return {"id": conversation_id, "source": SOURCE, "messages": messages}
+
+
+def _hash(token: str) -> str:
+    return hashlib.sha256(token.encode()).hexdigest()
+
+
+def _owned(session: Session, conversation_id: str, user_id: str | None) -> Conversation:
+    conversation = session.get(Conversation, conversation_id)
+    if conversation is None or user_id not in (None, conversation.user_id):
+        raise NotFoundError("There is no such conversation.")
+    return conversation
+
+
+def _locked(session: Session, conversation_id: str, user_id: str) -> Conversation:
+    """The user's conversation, its row locked until the transaction ends."""
+    query = select(Conversation).where(Conversation.id == conversation_id, Conversation.user_id == user_id)
+    conversation = session.scalar(query.with_for_update())
+    if conversation is None:
+        raise NotFoundError("There is no such conversation.")
+    return conversation
+
+
+def _turn(session: Session, conversation: Conversation, turn_id: str, speaker: str) -> Turn:
+    turn = session.get(Turn, turn_id)
+    if turn is None or turn.conversation_id != conversation.id or turn.speaker != speaker:
+        raise NotFoundError(f"There is no such {'message' if speaker == 'user' else 'reply'} in this conversation.")
+    return turn
+
+
+def _append(session: Session, conversation: Conversation, type: str, data: dict[str, Any]) -> Event:
+    conversation.last_seq += 1
+    conversation.updated_at = now()
+    event = Event(conversation_id=conversation.id, seq=conversation.last_seq, type=type, data=data)
+    session.add(event)
+    return event
+
+
+def _earlier(session: Session, conversation: Conversation, client_msg_id: str, text: str) -> Accepted | None:
+    """What this client_msg_id was answered with the first time, if it was here before."""
+    query = select(Turn).where(Turn.conversation_id == conversation.id, Turn.client_msg_id == client_msg_id)
+    message = session.scalar(query)
+    if message is None:
+        return None
+    if message.text != text:
+        raise ConflictError("This client_msg_id was already used for another text; make a new one.")
+    reply_id = session.scalars(select(Turn.id).where(Turn.parent_id == message.id).order_by(Turn.seq)).first()
+    return Accepted(message.id, str(reply_id), message.seq, duplicate=True)
+
+
+def _refuse_busy(session: Session, conversation: Conversation) -> None:
+    running = select(Turn.id).where(Turn.conversation_id == conversation.id, Turn.status == "started")
+    if session.scalar(running):
+        raise BusyError("A reply is still being written in this conversation; wait for it or stop it.")
+
+
+def _accept(
+    session: Session, conversation: Conversation, client_msg_id: str, text: str, parent_id: str | None
+) -> Accepted:
+    _refuse_busy(session, conversation)
+    message, created = _add_user_turn(session, conversation, client_msg_id, text, parent_id)
+    reply, started = _start_reply(session, conversation, message)
+    title = None
+    if conversation.title is None:
+        title = conversation.title = " ".join(text.split())[:TITLE_CHARACTERS]
+    unanswered = _unanswered(session, conversation, reply)
+    return Accepted(message.id, reply.id, message.seq, events=(created, started), unanswered=unanswered, title=title)
+
+
+def _add_user_turn(
+    session: Session, conversation: Conversation, client_msg_id: str, text: str, parent_id: str | None
+) -> tuple[Turn, Event]:
+    turn = Turn(
+        id=new_id(),
+        conversation_id=conversation.id,
+        parent_id=parent_id,
+        speaker="user",
+        text=text,
+        status="completed",
+        client_msg_id=client_msg_id,
+        seq=conversation.last_seq + 1,
+        created_at=now(),
+    )
+    session.add(turn)
+    data = {
+        "message_id": turn.id,
+        "client_msg_id": client_msg_id,
+        "parent_id": parent_id,
+        "text": text,
+        "created_at": turn.created_at.isoformat(),
+    }
+    return turn, _append(session, conversation, "message.created", data)
+
+
+def _start_reply(session: Session, conversation: Conversation, message: Turn) -> tuple[Turn, Event]:
+    turn = Turn(
+        id=new_id(),
+        conversation_id=conversation.id,
+        parent_id=message.id,
+        speaker="bot",
+        text="",
+        status="started",
+        seq=conversation.last_seq + 1,
+        created_at=now(),
+    )
+    session.add(turn)
+    conversation.active_leaf_id = turn.id
+    data = {"reply_id": turn.id, "parent_id": message.id}
+    return turn, _append(session, conversation, "reply.started", data)
+
+
+def _completed(turn: Turn) -> dict[str, Any]:
+    return {
+        "reply_id": turn.id,
+        "parent_id": turn.parent_id,
+        "text": turn.text,
+        "status": turn.status,
+        "checkpoint": turn.checkpoint,
+        "created_at": turn.created_at.isoformat(),
+    }
+
+
+def _unanswered(session: Session, conversation: Conversation, reply: Turn) -> Unanswered:
+    message, *earlier = _ancestors(session, reply, CONTEXT_TURNS + 1)
+    state = earlier[0].state if earlier else None
+    return Unanswered(
+        user_id=conversation.user_id,
+        conversation_id=conversation.id,
+        reply_id=reply.id,
+        utterance=message.text,
+        context=tuple(turn.text for turn in reversed(earlier) if turn.text),
+        state=state,
+        checkpoint=earlier[0].checkpoint if state else None,
+    )
+
+
+def _ancestors(session: Session, turn: Turn, count: int) -> list[Turn]:
+    """The turns above `turn`, nearest first: cost depends on `count`, never on the length of the conversation."""
+    line = select(Turn.id, Turn.parent_id, literal(1).label("distance")).where(Turn.id == turn.parent_id)
+    above = line.cte("above", recursive=True)
+    step = select(Turn.id, Turn.parent_id, above.c.distance + 1).join(above, Turn.id == above.c.parent_id)
+    above = above.union_all(step.where(above.c.distance < count))
+    return list(session.scalars(select(Turn).join(above, Turn.id == above.c.id).order_by(above.c.distance)))
+
+
+# Opening
+
+
+def open_history(url: str, *, create: bool = True) -> History:
+    """Open (and, with `create`, first make) the database and bring its tables up to date.
+
+    Raises DatabaseError with one clear sentence.
+    """
+    from chatbot.migrations import upgrade
+
+    parsed = _parse(url)
+    if parsed.get_backend_name() == "sqlite":
+        _prepare_file(parsed, create)
+    try:
+        engine = connect(parsed)
+        upgrade(engine)
+    except ModuleNotFoundError as error:
+        raise DatabaseError(f"{_shown(parsed)} needs the package {error.name}: pip install {error.name}.") from error
+    except (SQLAlchemyError, OSError) as error:
+        reason = str(getattr(error, "orig", None) or error).strip().splitlines()[0]
+        raise DatabaseError(f"The database {_shown(parsed)} cannot be used: {reason}.") from error
+    return History(engine)
+
+
+def connect(url: URL | str) -> Engine:
+    """An engine with our settings, whatever the state of its tables."""
+    engine = create_engine(url, pool_size=10, max_overflow=30, pool_pre_ping=True)
+    if engine.dialect.name == "sqlite":
+        event.listen(engine, "connect", _set_pragmas)
+        event.listen(engine, "begin", _begin)
+    return engine
+
+
+def _set_pragmas(connection: Any, record: object) -> None:
+    connection.isolation_level = None  # we begin transactions ourselves, see _begin
+    # Under WAL a commit survives kill -9 even with synchronous=NORMAL, since it is already with the operating
+    # system; FULL also syncs the log at each commit, so what was acknowledged survives a power cut too.
+    pragmas = ("journal_mode = WAL", "synchronous = FULL", "foreign_keys = ON", "busy_timeout = 30000")
+    for pragma in pragmas:
+        connection.execute(f"PRAGMA {pragma}")
+
+
+def _begin(connection: Connection) -> None:
+    """A writer takes the write lock at once: a reader that wants to become one could only fail."""
+    immediate = connection.get_execution_options().get("immediate")
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if immediate else "BEGIN")
+
+
+def _parse(url: str) -> URL:
+    try:
+        parsed = make_url(url)
+        parsed.get_dialect()
+    except (ArgumentError, NoSuchModuleError, ModuleNotFoundError) as error:
+        wanted = "sqlite:///var/chatbot.db or postgresql+psycopg://user:password@host/name"
+        raise DatabaseError(f"{url!r} is not a database URL I can use; give one like {wanted}.") from error
+    if parsed.get_backend_name() not in ("sqlite", "postgresql"):
+        raise DatabaseError(f"{parsed.get_backend_name()} is not supported: use SQLite or PostgreSQL.")
+    return parsed
+
+
+def _prepare_file(url: URL, create: bool) -> None:
+    if url.database in (None, "", ":memory:"):
+        raise DatabaseError("The history needs a file: sqlite:///var/chatbot.db, for example.")
+    path = Path(str(url.database))
+    if not create and not path.exists():
+        raise DatabaseError(f"There is no database at {path}: chat first (`chatbot serve`), or name another one.")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise DatabaseError(f"The folder {path.parent} cannot be made: {error.strerror}.") from error
+
+
+def _shown(url: URL) -> str:
+    return url.render_as_string(hide_password=True)
+
+
+def dialogues(history: History) -> Iterable[dict[str, Any]]:
+    """Every conversation in which something was said, as chat JSONL lines, oldest first."""
+    for conversation in reversed(history.conversations()):
+        dialogue = history.dialogue(conversation.id)
+        if dialogue["messages"]:
+            yield dialogue

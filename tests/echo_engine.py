@@ -1,0 +1,82 @@
+"""A double of ChatEngine that needs no model: it says the utterance back, word by word."""
+
+import struct
+import threading
+import time
+from collections.abc import Callable
+from types import SimpleNamespace
+
+from chatbot.engine import DialogueState, Reply, ReplyRequest
+
+
+class EchoTicket:
+    def __init__(self) -> None:
+        self.stopped = threading.Event()
+
+    def stop(self) -> None:
+        self.stopped.set()
+
+
+class EchoEngine:
+    """Replies "You said: …" with `delay` seconds before each word; "please fail" fails.
+
+    The dialogue state counts the utterances so far, so a test sees whether it was kept.
+    """
+
+    def __init__(self, delay: float = 0.0, checkpoint: str = "echo") -> None:
+        self.delay = delay
+        self.checkpoint = SimpleNamespace(id=checkpoint)
+        self.requests: list[ReplyRequest] = []
+        self._threads: list[threading.Thread] = []
+        self._tickets: list[EchoTicket] = []
+
+    def start(self) -> None:
+        pass
+
+    def close(self, drain_seconds: float = 0) -> None:
+        deadline = time.monotonic() + drain_seconds
+        for thread in self._threads:
+            thread.join(max(0.0, deadline - time.monotonic()))
+        for ticket in self._tickets:
+            ticket.stop()
+        for thread in self._threads:
+            thread.join()
+
+    def submit(
+        self, request: ReplyRequest, on_delta: Callable[[str], None], on_finished: Callable[[Reply], None]
+    ) -> EchoTicket:
+        ticket = EchoTicket()
+        thread = threading.Thread(target=self._say, args=(request, ticket, on_delta, on_finished), daemon=True)
+        self.requests.append(request)
+        self._tickets.append(ticket)
+        self._threads.append(thread)
+        thread.start()
+        return ticket
+
+    def _say(
+        self,
+        request: ReplyRequest,
+        ticket: EchoTicket,
+        on_delta: Callable[[str], None],
+        on_finished: Callable[[Reply], None],
+    ) -> None:
+        said = ""
+        for word in self._words(request):
+            if ticket.stopped.wait(self.delay):
+                return on_finished(self._reply(request, said, "stopped"))
+            said += word
+            on_delta(word)
+        on_finished(self._reply(request, said, "completed" if said else "failed"))
+
+    def _words(self, request: ReplyRequest) -> list[str]:
+        if request.utterance == "please fail":
+            return []
+        first, *rest = f"You said: {request.utterance}".split(" ")
+        return [first, *(f" {word}" for word in rest)]
+
+    def _reply(self, request: ReplyRequest, text: str, status: str) -> Reply:
+        seen = len(request.context)
+        if request.state and request.state.checkpoint == self.checkpoint.id:
+            seen = round(struct.unpack("<f", request.state.vector)[0])
+        before, after = (DialogueState(struct.pack("<f", seen + n), self.checkpoint.id) for n in (1, 2))
+        return Reply(text, status, self.checkpoint.id, before, after)

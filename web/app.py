@@ -1,0 +1,51 @@
+"""The application factory: wiring only."""
+
+from typing import Any, cast
+
+from flask import Flask
+from flask_socketio import SocketIO
+
+from chatbot.history import open_history
+from web.config import Settings
+from web.conversations import ConversationService, Engine
+from web.events import Events
+from web.routes import add_routes
+
+
+def create_app(settings: Settings, engine: Engine) -> Flask:
+    """The running service: tables up to date, the engine started, unanswered messages on their way.
+
+    `app.extensions` holds 'socketio' and 'conversations' (call its `close` at the end). Raises DatabaseError.
+    """
+    app = Flask(__name__)
+    socketio = SocketIO(
+        app,
+        async_mode="threading",
+        async_handlers=False,  # a client's events are handled one after another, in its own connection's thread
+        transports=["websocket"],  # so that any worker can take any connection
+        cors_allowed_origins=list(settings.origins) if settings.origins else None,
+        max_http_buffer_size=4 * settings.event_bytes,  # beyond it the connection is closed, below it an error is sent
+        manage_session=False,
+    )
+
+    def emit(user_id: str, event: str, payload: dict[str, Any]) -> None:
+        socketio.emit(event, payload, to=user_id)
+
+    service = ConversationService(open_history(settings.database), engine, emit)
+    app.extensions["conversations"] = service
+    Events(socketio, service, settings).register()
+    add_routes(app, service)
+    service.start()
+    return app
+
+
+def drain(app: Flask, seconds: float) -> None:
+    """End well: tell every client, let running replies end within `seconds`, write them, close the connections."""
+    socketio = cast(SocketIO, app.extensions["socketio"])
+    service = cast(ConversationService, app.extensions["conversations"])
+    service.draining = True
+    socketio.emit("notice", {"type": "draining"})
+    service.close(seconds)
+    for connection in list(socketio.server.eio.sockets.values()):
+        connection.close(wait=False)
+    service.history.engine.dispose()

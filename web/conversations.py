@@ -1,0 +1,302 @@
+"""What happens between a client's event, the stored history and the engine.
+
+A message is committed together with the reply it starts, then acknowledged, then given to the engine. The engine's
+callbacks only append to memory; one thread sends the words on, a few others write finished replies to the database.
+So a slow disk or a slow client never holds up decoding, and whatever was acknowledged is found again at the next start.
+"""
+
+import itertools
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import structlog
+from sqlalchemy.exc import SQLAlchemyError
+
+from chatbot.engine import DialogueState, Reply, ReplyRequest
+from chatbot.history import Accepted, Event, FinishedReply, History, Unanswered
+
+DELTA_SECONDS = 0.04
+RETRY_SECONDS = (0.1, 0.5, 2.0, 5.0)
+_WRITERS = 4
+_STRIPES = 64
+
+log = structlog.get_logger()
+
+
+class DrainingError(Exception):
+    """The server is about to stop; another one, or this one after its restart, will answer."""
+
+
+class Ticket(Protocol):
+    def stop(self) -> None: ...
+
+
+class Engine(Protocol):
+    """What the service asks of an engine; ChatEngine is one."""
+
+    @property
+    def checkpoint(self) -> Any: ...
+    def start(self) -> None: ...
+    def close(self, drain_seconds: float = 0) -> None: ...
+    def submit(
+        self, request: ReplyRequest, on_delta: Callable[[str], None], on_finished: Callable[[Reply], None]
+    ) -> Ticket: ...
+
+
+Emit = Callable[[str, str, dict[str, Any]], None]  # (user_id, event, payload) to all of a user's tabs
+
+
+@dataclass(slots=True)
+class RunningReply:
+    """A reply being written: the words sent so far, those that wait, and the engine's ticket."""
+
+    user_id: str
+    conversation_id: str
+    reply_id: str
+    sent: str = ""
+    waiting: list[str] = field(default_factory=list)
+    next_index: int = 0
+    ticket: Ticket | None = None
+    stopping: bool = False
+    sending: threading.Lock = field(default_factory=threading.Lock)  # deltas leave in the order of their index
+
+    def next_delta(self) -> dict[str, Any] | None:
+        """What is to be sent now. The caller holds the service's lock."""
+        text = "".join(self.waiting)
+        if not text:
+            return None
+        self.waiting.clear()
+        delta = {
+            "conversation_id": self.conversation_id,
+            "reply_id": self.reply_id,
+            "index": self.next_index,
+            "text": text,
+        }
+        self.sent += text
+        self.next_index += 1
+        return delta
+
+
+class ConversationService:
+    """Sends, stops, regenerates, edits, rates; every method raises HistoryError, DrainingError or SQLAlchemyError."""
+
+    def __init__(self, history: History, engine: Engine, emit: Emit) -> None:
+        self.history = history
+        self.engine = engine
+        self.draining = False
+        self._emit = emit
+        self._running: dict[str, RunningReply] = {}
+        self._lock = threading.Lock()  # of _running and what is in it; never held while emitting or in SQL
+        self._order = [threading.Lock() for _ in range(_STRIPES)]
+        self._words = threading.Event()
+        self._closed = threading.Event()
+        self._writers = ThreadPoolExecutor(_WRITERS, thread_name_prefix="finish-reply")
+        self._sender = threading.Thread(target=self._send_deltas, name="send-deltas", daemon=True)
+
+    def start(self) -> None:
+        """Start the engine, and carry on with the replies that were running when the last server died."""
+        self.engine.start()
+        self._sender.start()
+        for unanswered in self.history.unanswered():
+            self._submit(unanswered)
+
+    def close(self, drain_seconds: float = 0) -> None:
+        """Take no more messages; let running replies end and be written, or stop them after `drain_seconds`."""
+        self.draining = True
+        self.engine.close(drain_seconds)
+        self._closed.set()
+        self._words.set()
+        self._writers.shutdown(wait=True)
+        self._sender.join()
+
+    @contextmanager
+    def in_order(self, conversation_id: str) -> Iterator[None]:
+        """Hold a conversation's place in the queue, so that its events leave in the order of their seq."""
+        with self._order[hash(conversation_id) % _STRIPES]:
+            yield
+
+    # Messages and replies
+
+    def send(
+        self, user_id: str, conversation_id: str, client_msg_id: str, text: str, parent_id: str | None
+    ) -> Accepted:
+        self._refuse_draining()
+        with self.in_order(conversation_id):
+            accepted = self.history.add_message(user_id, conversation_id, client_msg_id, text, parent_id)
+            return self._begin(user_id, conversation_id, accepted)
+
+    def edit(self, user_id: str, conversation_id: str, message_id: str, client_msg_id: str, text: str) -> Accepted:
+        self._refuse_draining()
+        with self.in_order(conversation_id):
+            accepted = self.history.edit_message(user_id, conversation_id, message_id, client_msg_id, text)
+            return self._begin(user_id, conversation_id, accepted)
+
+    def regenerate(self, user_id: str, conversation_id: str, reply_id: str) -> Accepted:
+        self._refuse_draining()
+        with self.in_order(conversation_id):
+            accepted = self.history.regenerate_reply(user_id, conversation_id, reply_id)
+            return self._begin(user_id, conversation_id, accepted)
+
+    def stop(self, user_id: str, conversation_id: str, reply_id: str) -> None:
+        """Stop a running reply; one that has already ended stays as it is."""
+        self.history.reply_status(user_id, conversation_id, reply_id)
+        self._stop(lambda running: running.reply_id == reply_id)
+
+    def set_feedback(
+        self, user_id: str, conversation_id: str, reply_id: str, rating: int, better_text: str | None
+    ) -> None:
+        with self.in_order(conversation_id):
+            event = self.history.set_feedback(user_id, conversation_id, reply_id, rating, better_text)
+            self._emit_event(user_id, event)
+
+    # Conversations
+
+    def create(self, user_id: str, title: str | None) -> str:
+        conversation = self.history.create_conversation(user_id, title)
+        self._notice(user_id, "conversation.created", conversation.summary())
+        return conversation.id
+
+    def rename(self, user_id: str, conversation_id: str, title: str) -> None:
+        with self.in_order(conversation_id):
+            conversation, event = self.history.rename_conversation(user_id, conversation_id, title)
+            self._emit_event(user_id, event)
+        self._notice(user_id, "conversation.renamed", conversation.summary())
+
+    def delete(self, user_id: str, conversation_id: str) -> None:
+        with self.in_order(conversation_id):
+            self.history.delete_conversation(user_id, conversation_id)
+        self._stop(lambda running: running.conversation_id == conversation_id, forget=True)
+        self._notice(user_id, "conversation.deleted", {"conversation_id": conversation_id})
+
+    def partial(self, conversation_id: str) -> list[dict[str, Any]]:
+        """The text so far of the replies now running, for a client that joins late."""
+        with self._lock:
+            return [
+                {"reply_id": running.reply_id, "next_index": running.next_index, "text": running.sent}
+                for running in self._running.values()
+                if running.conversation_id == conversation_id
+            ]
+
+    # From the commit to the engine
+
+    def _refuse_draining(self) -> None:
+        if self.draining:
+            raise DrainingError("The server is about to restart; send this again in a moment.")
+
+    def _begin(self, user_id: str, conversation_id: str, accepted: Accepted) -> Accepted:
+        for event in accepted.events:
+            self._emit_event(user_id, event)
+        if accepted.title:
+            summary = {"conversation_id": conversation_id, "title": accepted.title}
+            self._notice(user_id, "conversation.renamed", summary)
+        if accepted.unanswered:
+            self._submit(accepted.unanswered)
+        return accepted
+
+    def _submit(self, unanswered: Unanswered) -> None:
+        running = RunningReply(unanswered.user_id, unanswered.conversation_id, unanswered.reply_id)
+        with self._lock:
+            self._running[running.reply_id] = running
+        try:
+            ticket = self.engine.submit(
+                _request(unanswered),
+                lambda text: self._add_words(running, text),
+                lambda reply: self._hand_over(running, reply),
+            )
+        except Exception:
+            # The message is committed all the same: a closing engine's replies wait for the next start.
+            log.exception("reply not begun", reply_id=running.reply_id)
+            if not self.draining:
+                self._hand_over(running, Reply("", "failed", self.engine.checkpoint.id, None, None))
+            return
+        with self._lock:
+            running.ticket, stopping = ticket, running.stopping
+        if stopping:
+            ticket.stop()
+
+    def _stop(self, chosen: Callable[[RunningReply], bool], *, forget: bool = False) -> None:
+        with self._lock:
+            found = [running for running in self._running.values() if chosen(running)]
+            for running in found:
+                running.stopping = True  # the ticket may still be on its way
+                if forget:
+                    del self._running[running.reply_id]
+            tickets = [running.ticket for running in found if running.ticket]
+        for ticket in tickets:
+            ticket.stop()
+
+    # On the engine's thread: memory only
+
+    def _add_words(self, running: RunningReply, text: str) -> None:
+        with self._lock:
+            running.waiting.append(text)
+        self._words.set()
+
+    def _hand_over(self, running: RunningReply, reply: Reply) -> None:
+        self._writers.submit(self._finish, running, reply)
+
+    # Off the engine's thread
+
+    def _send_deltas(self) -> None:
+        while not self._closed.is_set():
+            self._words.wait()
+            self._words.clear()
+            with self._lock:
+                replies = list(self._running.values())
+            for running in replies:
+                self._send_words(running)
+            self._closed.wait(DELTA_SECONDS)
+
+    def _send_words(self, running: RunningReply) -> None:
+        with running.sending:
+            with self._lock:
+                delta = running.next_delta() if running.reply_id in self._running else None
+            if delta:
+                self._emit(running.user_id, "reply.delta", delta)
+
+    def _finish(self, running: RunningReply, reply: Reply) -> None:
+        """Send the last words, then write the end, again and again while the database is away."""
+        self._send_words(running)
+        for pause in itertools.chain(RETRY_SECONDS, itertools.repeat(RETRY_SECONDS[-1])):
+            try:
+                return self._store(running, _finished(reply))
+            except SQLAlchemyError as error:
+                log.warning("reply not stored yet", reply_id=running.reply_id, error=str(error))
+            if self._closed.wait(pause):
+                return None  # it stays started, and the next server carries on
+
+    def _store(self, running: RunningReply, finished: FinishedReply) -> None:
+        with self.in_order(running.conversation_id):
+            event = self.history.finish_reply(running.conversation_id, running.reply_id, finished)
+            with self._lock:
+                self._running.pop(running.reply_id, None)
+            if event:
+                self._emit_event(running.user_id, event)
+
+    def _emit_event(self, user_id: str, event: Event) -> None:
+        self._emit(user_id, "event", event.payload())
+
+    def _notice(self, user_id: str, type: str, conversation: dict[str, Any]) -> None:
+        self._emit(user_id, "notice", {"type": type, "conversation": conversation})
+
+
+def _request(unanswered: Unanswered) -> ReplyRequest:
+    state = None
+    if unanswered.state is not None and unanswered.checkpoint is not None:
+        state = DialogueState(unanswered.state, unanswered.checkpoint)
+    return ReplyRequest(unanswered.utterance, unanswered.context, state)
+
+
+def _finished(reply: Reply) -> FinishedReply:
+    before, after = reply.state_before, reply.state_after
+    return FinishedReply(
+        reply.text,
+        reply.status,
+        reply.checkpoint,
+        before.vector if before else None,
+        after.vector if after else None,
+    )

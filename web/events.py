@@ -1,0 +1,265 @@
+"""The Socket.IO side of protocol v1: handlers verify, delegate, and always acknowledge."""
+
+import json
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import structlog
+from flask import request
+from flask_socketio import ConnectionRefusedError, SocketIO
+from limits import RateLimitItemPerMinute
+from limits.storage import MemoryStorage
+from limits.strategies import MovingWindowRateLimiter
+from pydantic import BaseModel, ValidationError
+
+from chatbot.history import Accepted, BusyError, ConflictError, HistoryError, NotFoundError
+from web import protocol
+from web.config import Settings
+from web.conversations import ConversationService, DrainingError
+from web.protocol import ProtocolError
+
+log = structlog.get_logger()
+
+Answer = dict[str, Any]
+Model = TypeVar("Model", bound=BaseModel)
+
+CODES: dict[type[Exception], str] = {
+    NotFoundError: "not_found",
+    BusyError: "busy",
+    ConflictError: "idempotency_conflict",
+    DrainingError: "draining",
+}
+
+
+class Events:
+    """The handlers of one server, and who is connected to it."""
+
+    def __init__(self, socketio: SocketIO, service: ConversationService, settings: Settings) -> None:
+        self.socketio = socketio
+        self.service = service
+        self.settings = settings
+        self._users: dict[str, str] = {}  # sid -> user_id
+        self._lock = threading.Lock()
+        self._rate = MovingWindowRateLimiter(MemoryStorage())
+        self._messages = RateLimitItemPerMinute(settings.messages_per_minute)
+
+    def register(self) -> None:
+        self.socketio.on_event("connect", self._connect)
+        self.socketio.on_event("disconnect", self._disconnect)
+        self._on("message.send", protocol.MessageSend, self._send)
+        self._on("message.edit", protocol.MessageEdit, self._edit)
+        self._on("reply.stop", protocol.OfReply, self._stop)
+        self._on("reply.regenerate", protocol.OfReply, self._regenerate)
+        self._on("feedback.set", protocol.FeedbackSet, self._set_feedback)
+        self._on("conversation.create", protocol.ConversationCreate, self._create)
+        self._on("conversation.list", protocol.Nothing, self._list)
+        self._on("conversation.rename", protocol.ConversationRename, self._rename)
+        self._on("conversation.delete", protocol.OfConversation, self._delete)
+        self._on("sync", protocol.Sync, self._sync)
+        self.socketio.on_event("*", self._unknown)
+
+    def _on(self, name: str, model: type[Model], handle: Callable[[str, Model], Answer]) -> None:
+        def handler(*arguments: Any) -> Answer:
+            return self._answer(lambda: handle(self._user(), self._payload(model, arguments)))
+
+        self.socketio.on_event(name, handler)
+
+    # Connections
+
+    def _connect(self, auth: Any = None) -> None:
+        refusal = self._answer(lambda: self._admit(request.sid, auth))  # type: ignore[attr-defined]
+        if not refusal["ok"]:
+            raise ConnectionRefusedError(refusal["error"]["message"], refusal["error"])
+
+    def _admit(self, sid: str, auth: Any) -> Answer:
+        hello = self._payload(protocol.Hello, (auth,) if auth else ())
+        if hello.protocol != protocol.PROTOCOL:
+            raise ProtocolError("invalid", f"This server speaks protocol {protocol.PROTOCOL}.")
+        if self.service.draining:
+            raise DrainingError("The server is about to restart; connect again in a moment.")
+        user_id, new_token = self._identify(hello.token)
+        self._enter(sid, user_id)
+        self.socketio.start_background_task(self._welcome, sid, user_id, new_token, hello.resume)
+        return {}
+
+    def _identify(self, token: str | None) -> tuple[str, str | None]:
+        if token is None:
+            return self.service.history.add_user()
+        user_id = self.service.history.user_of(token)
+        if user_id is None:
+            raise ProtocolError(
+                "unauthenticated", "This token is not known here; connect without one to get a new one."
+            )
+        return user_id, None
+
+    def _enter(self, sid: str, user_id: str) -> None:
+        with self._lock:
+            if len(self._users) >= self.settings.connections:
+                raise ProtocolError("overloaded", "The server is full; try again in a moment.", 5_000)
+            if Counter(self._users.values())[user_id] >= self.settings.connections_per_user:
+                most = self.settings.connections_per_user
+                raise ProtocolError("rate_limited", f"No more than {most} connections at once; close one.", 5_000)
+            self._users[sid] = user_id
+
+    def _disconnect(self, *reason: str) -> None:
+        with self._lock:
+            self._users.pop(request.sid, None)  # type: ignore[attr-defined]
+
+    def _welcome(self, sid: str, user_id: str, new_token: str | None, resume: list[protocol.Place]) -> None:
+        """Say `ready` and what was missed, once the client knows that it is connected."""
+        while not self.socketio.server.manager.is_connected(sid, "/"):
+            if sid not in self._users:
+                return
+            time.sleep(0.001)
+        self.socketio.server.enter_room(sid, user_id)
+        self.socketio.emit("ready", self._ready(user_id, new_token), to=sid)
+        for place in resume:
+            self._send_missed(sid, user_id, place)
+
+    def _ready(self, user_id: str, new_token: str | None) -> Answer:
+        names = ("message_characters", "event_bytes", "messages_per_minute", "connections_per_user")
+        ready = {
+            "user_id": user_id,
+            "protocol": protocol.PROTOCOL,
+            "limits": {name: getattr(self.settings, name) for name in names},
+            "model": {"checkpoint": self.service.engine.checkpoint.id},
+        }
+        return ready | ({"token": new_token} if new_token else {})
+
+    def _send_missed(self, sid: str, user_id: str, place: protocol.Place) -> None:
+        with self.service.in_order(place.conversation_id):
+            try:
+                events, _ = self.service.history.events_after(
+                    user_id, place.conversation_id, place.after_seq, protocol.SYNC_LIMIT
+                )
+            except NotFoundError:
+                return  # erased meanwhile: the list of conversations tells
+            for event in events:
+                self.socketio.emit("event", event.payload(), to=sid)
+
+    # Messages and replies
+
+    def _send(self, user_id: str, payload: protocol.MessageSend) -> Answer:
+        self._count_message(user_id)
+        self._check_length(payload.text)
+        return _accepted(
+            self.service.send(user_id, payload.conversation_id, payload.client_msg_id, payload.text, payload.parent_id)
+        )
+
+    def _edit(self, user_id: str, payload: protocol.MessageEdit) -> Answer:
+        self._count_message(user_id)
+        self._check_length(payload.text)
+        return _accepted(
+            self.service.edit(user_id, payload.conversation_id, payload.message_id, payload.client_msg_id, payload.text)
+        )
+
+    def _stop(self, user_id: str, payload: protocol.OfReply) -> Answer:
+        self.service.stop(user_id, payload.conversation_id, payload.reply_id)
+        return {}
+
+    def _regenerate(self, user_id: str, payload: protocol.OfReply) -> Answer:
+        self._count_message(user_id)
+        return {"reply_id": self.service.regenerate(user_id, payload.conversation_id, payload.reply_id).reply_id}
+
+    def _set_feedback(self, user_id: str, payload: protocol.FeedbackSet) -> Answer:
+        self._check_length(payload.better_text or "")
+        self.service.set_feedback(
+            user_id, payload.conversation_id, payload.reply_id, payload.rating, payload.better_text
+        )
+        return {}
+
+    # Conversations
+
+    def _create(self, user_id: str, payload: protocol.ConversationCreate) -> Answer:
+        return {"conversation_id": self.service.create(user_id, payload.title)}
+
+    def _list(self, user_id: str, payload: protocol.Nothing) -> Answer:
+        conversations = self.service.history.conversations(user_id)
+        return {"conversations": [conversation.summary() for conversation in conversations]}
+
+    def _rename(self, user_id: str, payload: protocol.ConversationRename) -> Answer:
+        self.service.rename(user_id, payload.conversation_id, payload.title)
+        return {}
+
+    def _delete(self, user_id: str, payload: protocol.OfConversation) -> Answer:
+        self.service.delete(user_id, payload.conversation_id)
+        return {}
+
+    def _sync(self, user_id: str, payload: protocol.Sync) -> Answer:
+        events, more = self.service.history.events_after(
+            user_id, payload.conversation_id, payload.after_seq, payload.limit
+        )
+        # Read after the events: a reply that ends in between is in neither, but its end is then sent as an event.
+        partial = self.service.partial(payload.conversation_id)
+        return {"events": [event.payload() for event in events], "more": more, "partial": partial}
+
+    def _unknown(self, name: str, *arguments: Any) -> Answer:
+        return _refusal(ProtocolError("invalid", f"There is no event {name[:50]!r} in protocol {protocol.PROTOCOL}."))
+
+    # Verifying and answering
+
+    def _answer(self, handle: Callable[[], Answer]) -> Answer:
+        """{"ok": True, ...} or {"ok": False, "error": ...}; an exception would leave the client without an answer."""
+        try:
+            return {"ok": True, **handle()}
+        except ProtocolError as error:
+            return _refusal(error)
+        except (HistoryError, DrainingError) as error:
+            return _refusal(ProtocolError(CODES.get(type(error), "internal"), str(error)))
+        except Exception:
+            log.exception("event failed")
+            return _refusal(ProtocolError("internal", "Something went wrong here; try again."))
+
+    def _user(self) -> str:
+        user_id = self._users.get(request.sid)  # type: ignore[attr-defined]
+        if user_id is None:
+            raise ProtocolError("unauthenticated", "Connect first.")
+        return user_id
+
+    def _payload(self, model: type[Model], arguments: tuple[Any, ...]) -> Model:
+        if len(arguments) > 1:
+            raise ProtocolError("invalid", "An event carries one object.")
+        payload = arguments[0] if arguments else {}
+        self._check_size(payload)
+        try:
+            return model.model_validate(payload)
+        except ValidationError as error:
+            first = error.errors(include_url=False, include_input=False)[0]
+            where = ".".join(str(part) for part in first["loc"]) or "The event"
+            raise ProtocolError("invalid", f"{where}: {first['msg']}.") from None
+
+    def _check_size(self, payload: Any) -> None:
+        try:
+            size = len(json.dumps(payload, ensure_ascii=False, separators=(",", ":")).encode(errors="surrogatepass"))
+        except TypeError:
+            raise ProtocolError("invalid", "An event carries JSON, not binary data.") from None
+        if size > self.settings.event_bytes:
+            raise ProtocolError("too_large", f"An event may have {self.settings.event_bytes} bytes; this has {size}.")
+
+    def _check_length(self, text: str) -> None:
+        most = self.settings.message_characters
+        if len(text) > most:
+            raise ProtocolError("too_large", f"A message may have {most} characters; this one has {len(text)}.")
+
+    def _count_message(self, user_id: str) -> None:
+        if self._rate.hit(self._messages, user_id):
+            return
+        free_at = self._rate.get_window_stats(self._messages, user_id).reset_time
+        wait = max(1, round((free_at - time.time()) * 1000))
+        raise ProtocolError("rate_limited", "Too many messages in a minute; wait a little.", wait)
+
+
+def _accepted(accepted: Accepted) -> Answer:
+    return {
+        "message_id": accepted.message_id,
+        "reply_id": accepted.reply_id,
+        "seq": accepted.seq,
+        "duplicate": accepted.duplicate,
+    }
+
+
+def _refusal(error: ProtocolError) -> Answer:
+    return {"ok": False, "error": error.as_dict()}

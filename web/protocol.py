@@ -1,0 +1,111 @@
+"""Protocol v1: what clients may send, checked, and the errors they get. The names and limits are the public promise."""
+
+from typing import Annotated, Any
+from uuid import UUID
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
+
+PROTOCOL = 1
+SYNC_LIMIT = 200
+
+
+class ProtocolError(Exception):
+    """A refusal: `code` is one of DESIGN's, `message` a sentence fit for a person."""
+
+    def __init__(self, code: str, message: str, retry_after_ms: int | None = None) -> None:
+        super().__init__(message)
+        self.code, self.message, self.retry_after_ms = code, message, retry_after_ms
+
+    def as_dict(self) -> dict[str, Any]:
+        error: dict[str, Any] = {"code": self.code, "message": self.message}
+        if self.retry_after_ms is not None:
+            error["retry_after_ms"] = self.retry_after_ms
+        return error
+
+
+def _uuid(text: str) -> str:
+    try:
+        return str(UUID(text))
+    except ValueError:
+        raise ValueError("this is not a UUID") from None
+
+
+def _without_null(text: str) -> str:
+    if "\0" in text:
+        raise ValueError("text cannot hold the character U+0000")  # PostgreSQL cannot store it
+    return text
+
+
+def _with_words(text: str) -> str:
+    if not text.strip():
+        raise ValueError("text is empty")
+    return text
+
+
+Id = Annotated[str, AfterValidator(_uuid), Field(json_schema_extra={"format": "uuid"})]
+PlainText = Annotated[str, AfterValidator(_without_null)]
+Utterance = Annotated[PlainText, AfterValidator(_with_words)]
+Title = Annotated[PlainText, StringConstraints(strip_whitespace=True, min_length=1, max_length=200)]
+Seq = Annotated[int, Field(ge=0, le=2**31 - 1)]
+
+
+class Payload(BaseModel):
+    """Strict, and nothing unknown: a misspelt field is an error, not a surprise."""
+
+    model_config = ConfigDict(strict=True, extra="forbid")
+
+
+class Place(Payload):
+    """Where a client left off in a conversation."""
+
+    conversation_id: Id
+    after_seq: Seq = 0
+
+
+class Hello(Payload):
+    """The connect packet's `auth`."""
+
+    token: Annotated[str, Field(max_length=200)] | None = None
+    protocol: int = PROTOCOL
+    resume: Annotated[list[Place], Field(max_length=100)] = []
+
+
+class Nothing(Payload):
+    pass
+
+
+class OfConversation(Payload):
+    conversation_id: Id
+
+
+class OfReply(OfConversation):
+    reply_id: Id
+
+
+class MessageSend(OfConversation):
+    client_msg_id: Id
+    text: Utterance
+    parent_id: Id | None = None
+
+
+class MessageEdit(OfConversation):
+    message_id: Id
+    client_msg_id: Id
+    text: Utterance
+
+
+class FeedbackSet(OfReply):
+    rating: Annotated[int, Field(ge=-1, le=1)]
+    better_text: PlainText | None = None
+
+
+class ConversationCreate(Payload):
+    title: Title | None = None
+
+
+class ConversationRename(OfConversation):
+    title: Title
+
+
+class Sync(Place):
+    limit: Annotated[int, Field(ge=1, le=SYNC_LIMIT)] = SYNC_LIMIT

@@ -1,0 +1,84 @@
+"""The REST beside the websocket: the page, health, and a user's own conversations."""
+
+import json
+from uuid import UUID
+
+from flask import Blueprint, Flask, Response, jsonify, render_template, request
+from flask.typing import ResponseReturnValue
+from sqlalchemy.exc import SQLAlchemyError
+
+from chatbot.history import NotFoundError
+from web.conversations import ConversationService
+from web.protocol import ProtocolError
+
+STATUS = {"unauthenticated": 401, "not_found": 404}
+HEADERS = {
+    # connect-src 'self' covers the websocket; nothing inline, nothing from elsewhere, no framing.
+    "Content-Security-Policy": (
+        "default-src 'self'; script-src 'self'; connect-src 'self'; object-src 'none'; base-uri 'none'; "
+        "form-action 'self'; frame-ancestors 'none'"
+    ),
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Opener-Policy": "same-origin",
+}
+
+
+def add_routes(app: Flask, service: ConversationService) -> None:
+    app.register_blueprint(_routes(service))
+    app.after_request(_secure)
+    app.register_error_handler(ProtocolError, _refuse)
+
+
+def _routes(service: ConversationService) -> Blueprint:
+    routes = Blueprint("routes", __name__)
+
+    @routes.get("/")
+    def page() -> str:
+        return render_template("index.html")
+
+    @routes.get("/healthz")
+    def health() -> ResponseReturnValue:
+        try:
+            service.history.check()
+        except SQLAlchemyError:
+            return {"status": "database unavailable"}, 503
+        if service.draining:
+            return {"status": "draining"}, 503
+        return {"status": "ok", "checkpoint": service.engine.checkpoint.id}
+
+    @routes.get("/api/conversations")
+    def conversations() -> ResponseReturnValue:
+        found = service.history.conversations(_user(service))
+        return {"conversations": [conversation.summary() for conversation in found]}
+
+    @routes.get("/api/conversations/<uuid:conversation_id>/export")
+    def export(conversation_id: UUID) -> ResponseReturnValue:
+        try:
+            dialogue = service.history.dialogue(str(conversation_id), _user(service))
+        except NotFoundError as error:
+            raise ProtocolError("not_found", str(error)) from error
+        line = json.dumps(dialogue, ensure_ascii=False) + "\n"
+        disposition = f'attachment; filename="{conversation_id}.jsonl"'
+        return Response(line, mimetype="application/jsonl", headers={"Content-Disposition": disposition})
+
+    return routes
+
+
+def _user(service: ConversationService) -> str:
+    authorization = request.authorization
+    token = authorization.token if authorization and authorization.type == "bearer" else None
+    user_id = service.history.user_of(token) if token else None
+    if user_id is None:
+        raise ProtocolError("unauthenticated", "Send the token you were given: Authorization: Bearer <token>.")
+    return user_id
+
+
+def _refuse(error: ProtocolError) -> ResponseReturnValue:
+    return jsonify(ok=False, error=error.as_dict()), STATUS[error.code]
+
+
+def _secure(response: Response) -> Response:
+    response.headers.update(HEADERS)
+    return response

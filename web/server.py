@@ -1,0 +1,126 @@
+"""gunicorn with one worker of threads, and what a chat server adds to it: clear refusals at start, drain at the end.
+
+Threads, because the model's native calls let other threads run; one worker, because it owns the model. Everything that
+starts threads (the engine, the connection pool) is made in the worker, after the fork.
+"""
+
+import ctypes
+import logging
+import signal
+import socket
+import sys
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import click
+from flask import Flask
+from gunicorn.app.base import BaseApplication
+from gunicorn.arbiter import Arbiter
+from gunicorn.workers.base import Worker
+from gunicorn.workers.gthread import ThreadWorker
+
+from chatbot.history import DatabaseError, open_history
+from web.config import Settings
+from web.conversations import Engine
+
+_SPARE_THREADS = 32  # for pages, REST and handshakes beside the websockets, each of which keeps one
+_PR_SET_PDEATHSIG = 1
+
+
+def run(settings: Settings, make_engine: Callable[[], Engine]) -> None:
+    """Serve until SIGTERM or Ctrl-C. Raises click.UsageError where it cannot start, and SystemExit at the end."""
+    try:
+        open_history(settings.database).engine.dispose()
+    except DatabaseError as error:
+        raise click.UsageError(str(error)) from error
+    server = _Server(settings, _listen(settings.host, settings.port), make_engine)
+    try:
+        server.run()
+    except SystemExit as end:
+        if end.code == Arbiter.WORKER_BOOT_ERROR:  # the worker has said why
+            raise SystemExit(2) from None
+        raise
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        return socket.create_server((host, port), family=family, backlog=2048)
+    except OSError as error:
+        reason = error.strerror or str(error)
+        message = f"Cannot listen on {host} port {port}: {reason}. Choose another with --host or --port."
+        raise click.UsageError(message) from error
+
+
+class _Server(BaseApplication):
+    def __init__(self, settings: Settings, listener: socket.socket, make_engine: Callable[[], Engine]) -> None:
+        self.settings = settings
+        self._make_engine = make_engine
+        self._address = _address(listener)
+        self._descriptor = listener.detach()  # gunicorn's from now on
+        super().__init__()
+
+    def load_config(self) -> None:
+        threads = self.settings.connections + _SPARE_THREADS
+        options: dict[str, Any] = {
+            "bind": f"fd://{self._descriptor}",
+            "workers": 1,
+            "worker_class": _DrainingWorker,
+            "threads": threads,
+            "worker_connections": 2 * threads,
+            "timeout": 120,
+            "graceful_timeout": int(self.settings.drain_seconds) + 5,
+            "loglevel": "critical",  # of the arbiter; a worker that fails to start speaks for itself
+            "control_socket_disable": True,
+            "post_fork": _after_fork,
+            "post_worker_init": self._announce,
+        }
+        for name, value in options.items():
+            self.cfg.set(name, value)
+
+    def load(self) -> Flask:
+        """In the worker."""
+        from chatbot.checkpoint import CheckpointError
+        from web.app import create_app
+
+        try:
+            return create_app(self.settings, self._make_engine())
+        except (CheckpointError, DatabaseError) as error:
+            click.echo(f"Error: {error}", err=True)
+            sys.exit(Arbiter.WORKER_BOOT_ERROR)
+
+    def _announce(self, worker: Worker) -> None:
+        click.echo(f"Chat at {self._address} (Ctrl-C ends it)")
+        sys.stdout.flush()
+
+
+def _address(listener: socket.socket) -> str:
+    host, port = listener.getsockname()[:2]
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
+    return f"http://[{host}]:{port}/" if ":" in host else f"http://{host}:{port}/"
+
+
+def _after_fork(arbiter: Arbiter, worker: Worker) -> None:
+    logging.getLogger("gunicorn.error").setLevel(logging.WARNING)
+    if sys.platform == "linux":  # die with the arbiter, however it dies: an orphan would keep the port
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+class _DrainingWorker(ThreadWorker):
+    """On SIGTERM and on Ctrl-C: no new connections, running replies end, then the clients are let go."""
+
+    wsgi: Flask | None = None
+
+    def handle_exit(self, sig: int, frame: Any) -> None:
+        if self.alive:
+            threading.Thread(target=self._drain, name="drain").start()
+        super().handle_exit(sig, frame)
+
+    handle_quit = handle_exit
+
+    def _drain(self) -> None:
+        from web.app import drain
+
+        if self.wsgi is not None:
+            drain(self.wsgi, self.app.settings.drain_seconds)
