@@ -1,0 +1,372 @@
+"""Many conversations, one model, one decode loop.
+
+One thread owns the model; it alone calls torch. Replies join and leave the batch between any two steps, so a short one
+never waits for a long one. An error in one reply fails that reply and nothing else. Knows no SQL and no web.
+"""
+
+import logging
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Literal, Self, TypeVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from chatbot.checkpoint import Checkpoint
+from chatbot.decoding import (
+    DEFAULT,
+    NEVER,
+    DecodingConfig,
+    Hypothesis,
+    Search,
+    best_first,
+    encode_utterances,
+    start_searches,
+    step,
+)
+from data.vocabulary import EOS
+
+CONTEXT_TURNS = 10  # a state is rebuilt from at most as many turns
+MAX_WAITING = 1024  # replies; beyond it the engine says so instead of promising an answer in minutes
+_UTTERANCE_TOKENS = 100  # of a longer utterance the encoder reads the beginning and the end
+_UTTERANCE_CHARACTERS = 4000
+
+logger = logging.getLogger(__name__)
+
+Status = Literal["completed", "stopped", "failed"]
+Text = TypeVar("Text", str, list[int])
+Argument = TypeVar("Argument")
+
+
+class EngineUnavailable(RuntimeError):
+    """The engine takes no request now: it is not running, is closing, or has too many waiting."""
+
+
+@dataclass(frozen=True, slots=True)
+class DialogueState:
+    """What a checkpoint remembers of a dialogue: S float32 values, little-endian."""
+
+    vector: bytes
+    checkpoint: str
+
+
+@dataclass(frozen=True, slots=True)
+class ReplyRequest:
+    """The user's utterance and what was said before it: the state, or the texts to rebuild it from, oldest first.
+
+    The texts are used where the state is missing or of another checkpoint, and to keep replies from repeating them.
+    """
+
+    utterance: str
+    context: tuple[str, ...] = ()
+    state: DialogueState | None = None
+    decoding: DecodingConfig | None = None
+    seed: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """`state_before` is the state after the user's utterance, `state_after` the one after the reply.
+
+    Either is None where the reply ended before it was known.
+    """
+
+    text: str
+    status: Status
+    checkpoint: str
+    state_before: DialogueState | None = None
+    state_after: DialogueState | None = None
+
+
+class ReplyTicket:
+    """A submitted reply, in the hands of whoever asked for it; any thread may stop it, at any time, twice."""
+
+    __slots__ = ("stopped",)
+
+    def __init__(self) -> None:
+        self.stopped = False
+
+    def stop(self) -> None:
+        """The reply ends with the text so far and the status `stopped`, unless it has ended already."""
+        self.stopped = True
+
+
+@dataclass(slots=True, eq=False)
+class _Turn:
+    """A request on its way through the engine."""
+
+    request: ReplyRequest
+    decoding: DecodingConfig
+    on_delta: Callable[[str], None]
+    on_finished: Callable[[Reply], None]
+    ticket: ReplyTicket = field(default_factory=ReplyTicket)
+    utterance: list[int] = field(default_factory=list)
+    context: list[list[int]] = field(default_factory=list)
+    search: Search | None = None
+    text: str = ""  # what was streamed
+
+    @property
+    def live(self) -> Search:
+        assert self.search is not None
+        return self.search
+
+    @property
+    def candidates(self) -> list[Hypothesis]:
+        """What the reply is chosen from; one that was stopped has what was streamed, be it nothing."""
+        if self.live.is_done:
+            return self.live.ended
+        return self.live.live if self.decoding.is_single_path else [Hypothesis()]
+
+    @property
+    def has_ended(self) -> bool:
+        return self.live.is_done or self.ticket.stopped
+
+
+class ChatEngine:
+    """Answers for one checkpoint. `with ChatEngine(checkpoint) as engine: engine.reply(ReplyRequest("Hello"))`."""
+
+    def __init__(self, checkpoint: Checkpoint, decoding: DecodingConfig = DEFAULT, max_batch: int = 64) -> None:
+        """`decoding` is for requests that bring none; `max_batch` replies are decoded at once, others wait."""
+        self.checkpoint = checkpoint
+        self._decoding = decoding
+        self._max_batch = max_batch
+        self._never = (*NEVER, *_invisible_ids(checkpoint))
+        self._thread = threading.Thread(target=self._run, name="chat-engine", daemon=True)
+        self._changed = threading.Condition()  # guards the next two
+        self._waiting: deque[_Turn] = deque()
+        self._deadline: float | None = None  # of the replies under way, once closing
+        self._batch: list[_Turn] = []  # the engine's thread's own
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def close(self, drain_seconds: float = 0.0) -> None:
+        """Takes no more requests, gives those it has some seconds to end, stops the rest, and waits for that.
+
+        Calling it again is harmless, and may shorten the time.
+        """
+        with self._changed:
+            self._deadline = time.monotonic() + drain_seconds
+            self._changed.notify()
+        if self._thread.is_alive() and self._thread is not threading.current_thread():
+            self._thread.join()
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    def submit(
+        self, request: ReplyRequest, on_delta: Callable[[str], None], on_finished: Callable[[Reply], None]
+    ) -> ReplyTicket:
+        """Queues a request; callable from any thread.
+
+        `on_delta` gets the reply's text piece by piece; together they are `Reply.text`. `on_finished` is called exactly
+        once, last. Both run on the engine's thread and must be quick. Raises EngineUnavailable.
+        """
+        turn = _Turn(request, request.decoding or self._decoding, on_delta, on_finished)
+        with self._changed:
+            if self._deadline is not None or not self._thread.is_alive():
+                raise EngineUnavailable("The engine is not running.")
+            if len(self._waiting) >= MAX_WAITING:
+                raise EngineUnavailable("Too many replies are waiting; try again in a moment.")
+            self._waiting.append(turn)
+            self._changed.notify()
+        return turn.ticket
+
+    def reply(self, request: ReplyRequest) -> Reply:
+        """Waits for the reply; not to be called from a callback."""
+        finished = threading.Event()
+        replies: list[Reply] = []
+
+        def keep(reply: Reply) -> None:
+            replies.append(reply)
+            finished.set()
+
+        self.submit(request, lambda delta: None, keep)
+        finished.wait()
+        return replies[0]
+
+    # All below runs on the engine's thread.
+
+    @torch.inference_mode()
+    def _run(self) -> None:
+        try:
+            while self._wait_for_work():
+                self._each_apart(self._listen, self._arrivals())
+                self._each_apart(self._extend, self._batch)
+                self._each_apart(self._stream, [turn for turn in self._batch if turn.decoding.is_single_path])
+                self._each_apart(self._conclude, [turn for turn in self._batch if turn.has_ended])
+        finally:  # whatever happens, nobody waits for ever
+            with self._changed:
+                self._deadline = time.monotonic()
+                abandoned = [*self._batch, *self._waiting]
+                self._waiting.clear()
+            for turn in abandoned:
+                self._finish(turn, "failed")
+
+    def _wait_for_work(self) -> bool:
+        """Sleeps until there is something to do; False once closed and done."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._batch or self._waiting or self._deadline is not None)
+            if self._deadline is not None and time.monotonic() >= self._deadline:
+                for turn in (*self._batch, *self._waiting):
+                    turn.ticket.stop()
+            return bool(self._batch or self._waiting)
+
+    def _arrivals(self) -> list[_Turn]:
+        """Takes as many waiting turns as the batch has room for; those stopped while waiting end here."""
+        with self._changed:
+            stopped = [turn for turn in self._waiting if turn.ticket.stopped]
+            self._waiting = deque(turn for turn in self._waiting if not turn.ticket.stopped)
+            room = min(len(self._waiting), self._max_batch - len(self._batch))
+            arrivals = [self._waiting.popleft() for _ in range(room)]
+        for turn in stopped:
+            self._finish(turn, "stopped")
+        return arrivals
+
+    def _each_apart(self, work: Callable[[Sequence[_Turn]], None], turns: Sequence[_Turn]) -> None:
+        """Does the work for all turns in one batch; if it fails, for each alone, so that only the culprit fails."""
+        try:
+            if turns:
+                work(turns)
+            return
+        except Exception as error:
+            if len(turns) == 1:
+                self._fail(turns[0], error)
+                return
+        for turn in list(turns):
+            self._each_apart(work, [turn])
+
+    def _listen(self, turns: Sequence[_Turn]) -> None:
+        """Reads the users' utterances into the dialogue states, and starts the searches for replies."""
+        for turn in turns:
+            turn.utterance = self._ids(turn.request.utterance)
+            turn.context = [self._ids(text) for text in turn.request.context[-CONTEXT_TURNS:]]
+        carried = [self._carried(turn.request.state) for turn in turns]
+        heard = [
+            [turn.utterance] if state is not None else [*turn.context, turn.utterance]
+            for turn, state in zip(turns, carried, strict=True)
+        ]
+        nothing = self.checkpoint.model.initial_state(1)
+        states = torch.cat([nothing if state is None else state for state in carried])
+        states = self._track(states, heard)
+        decodings = [turn.decoding for turn in turns]
+        seeds = [turn.request.seed for turn in turns]
+        for turn, search in zip(turns, start_searches(self.checkpoint.model, states, decodings, seeds), strict=True):
+            turn.search = search
+        self._batch.extend(turns)
+
+    def _extend(self, turns: Sequence[_Turn]) -> None:
+        """One more token for every reply under way."""
+        step(self.checkpoint.model, [turn.live for turn in turns if not turn.has_ended], self._never)
+
+    def _stream(self, turns: Sequence[_Turn]) -> None:
+        """A text only grows at its end as its tokens do, so what was streamed stays true."""
+        for turn in turns:
+            hypothesis = (turn.live.live or turn.live.ended)[0]
+            self._say(turn, self.checkpoint.vocabulary.decode(hypothesis.ids))
+
+    def _conclude(self, turns: Sequence[_Turn]) -> None:
+        """Chooses among the candidates of each ended reply and tracks the state over the one chosen."""
+        model, vocabulary = self.checkpoint.model, self.checkpoint.vocabulary
+        candidates = [turn.candidates for turn in turns]
+        texts = [[vocabulary.decode(candidate.ids) for candidate in group] for group in candidates]
+        vectors = encode_utterances(model, [self._ids(text) for group in texts for text in group])
+        counts = torch.tensor([len(group) for group in candidates])
+        states = torch.cat([turn.live.state for turn in turns])  # (n, S)
+        relevance = model.relevance(states.repeat_interleave(counts, dim=0), vectors).split(counts.tolist())
+        chosen = [
+            best_first(group, turn.decoding, scores.tolist(), [*turn.context, turn.utterance])[0]
+            for turn, group, scores in zip(turns, candidates, relevance, strict=True)
+        ]
+        first = counts.cumsum(0) - counts
+        after = model.track(vectors[first + torch.tensor(chosen)], states)
+        for turn, group, place, state in zip(turns, texts, chosen, after, strict=True):
+            self._batch.remove(turn)
+            self._answer(turn, group[place], state)
+
+    def _answer(self, turn: _Turn, text: str, after: Tensor) -> None:
+        self._say(turn, text)
+        before = self._kept(turn.live.state[0])
+        status: Status = "completed" if turn.live.is_done else "stopped"
+        self._finish(turn, status, before, self._kept(after) if turn.text else before)
+
+    def _fail(self, turn: _Turn, error: Exception) -> None:
+        logger.error("A reply failed.", exc_info=error)
+        if turn in self._batch:
+            self._batch.remove(turn)
+        before = self._kept(turn.search.state[0]) if turn.search else None
+        self._finish(turn, "failed", before)
+
+    def _say(self, turn: _Turn, text: str) -> None:
+        delta = text[len(turn.text) :]
+        if delta:
+            turn.text += delta
+            _call(turn.on_delta, delta)
+
+    def _finish(
+        self,
+        turn: _Turn,
+        status: Status,
+        before: DialogueState | None = None,
+        after: DialogueState | None = None,
+    ) -> None:
+        _call(turn.on_finished, Reply(turn.text, status, self.checkpoint.id, before, after))
+
+    def _ids(self, text: str) -> list[int]:
+        """Ids of a text; of a very long one, those of its beginning and its end."""
+        return _ends(self.checkpoint.vocabulary.encode(_ends(text, _UTTERANCE_CHARACTERS)), _UTTERANCE_TOKENS)
+
+    def _track(self, states: Tensor, heard: Sequence[Sequence[Sequence[int]]]) -> Tensor:
+        """States (n, S) and the utterances heard since, one list a dialogue -> states after them (n, S).
+
+        All utterances are encoded in one batch; only the tracking goes turn by turn.
+        """
+        model = self.checkpoint.model
+        vectors = encode_utterances(model, [ids for utterances in heard for ids in utterances])
+        of_dialogue = vectors.split([len(utterances) for utterances in heard])
+        states = states.clone()
+        for turn in range(max(map(len, heard))):
+            rows = [row for row, utterances in enumerate(heard) if turn < len(utterances)]
+            states[rows] = model.track(torch.stack([of_dialogue[row][turn] for row in rows]), states[rows])
+        return states
+
+    def _carried(self, state: DialogueState | None) -> Tensor | None:
+        """The state (1, S) that came with a request, if this checkpoint made it and it is whole."""
+        size = self.checkpoint.model.config.state_size
+        if state is None or state.checkpoint != self.checkpoint.id or len(state.vector) != 4 * size:
+            return None
+        vector = np.frombuffer(state.vector, dtype="<f4").astype(np.float32)
+        return torch.from_numpy(vector)[None] if np.isfinite(vector).all() else None
+
+    def _kept(self, state: Tensor) -> DialogueState:
+        return DialogueState(state.numpy().astype("<f4").tobytes(), self.checkpoint.id)
+
+
+def _invisible_ids(checkpoint: Checkpoint) -> list[int]:
+    """Tokens that a reader would not see; without them a reply of one token is never blank."""
+    texts = enumerate(checkpoint.vocabulary.decode([place]) for place in range(len(checkpoint.vocabulary)))
+    return [place for place, text in texts if place > EOS and not any(map(_is_visible, text))]
+
+
+def _is_visible(character: str) -> bool:
+    return character.isprintable() and not character.isspace()
+
+
+def _ends(whole: Text, limit: int) -> Text:
+    return whole if len(whole) <= limit else whole[: limit // 2] + whole[-limit // 2 :]
+
+
+def _call(callback: Callable[[Argument], None], argument: Argument) -> None:
+    """The engine outlives whatever its callers' code raises."""
+    try:
+        callback(argument)
+    except Exception:
+        logger.exception("A callback of a reply raised.")
