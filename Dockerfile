@@ -18,5 +18,6 @@ RUN pip install --no-cache-dir './source[postgres]' \
 
 USER chatbot
 VOLUME /home/chatbot/var
+ENV CHATBOT_HOST=0.0.0.0
 EXPOSE 8000
-CMD ["chatbot", "serve", "--host", "0.0.0.0", "--port", "8000"]
+CMD ["chatbot", "serve"]
