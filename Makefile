@@ -23,12 +23,8 @@ lint: .venv/lint
 	.venv/bin/ruff format --check
 	.venv/bin/mypy
 
-train: .venv/run var/prepared/report.json
-	.venv/bin/chatbot train configs/default.toml
-
-# The report is written last: without it, the corpora at hand are prepared (anew).
-var/prepared/report.json: | .venv/run
-	.venv/bin/chatbot prepare chitchat $(wildcard var/corpora/*) --out var/prepared
+train: .venv/run
+	@exec .venv/bin/chatbot train configs/default.toml
 
 .venv/run: pyproject.toml
 	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' 2>/dev/null || { echo \
