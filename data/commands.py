@@ -1,3 +1,94 @@
+"""`chatbot prepare` and `chatbot fetch`."""
+
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
 import click
 
-commands: dict[str, click.Command] = {}
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from data.preparation import Report
+
+
+class DataError(click.ClickException):
+    """An error the user can mend: one sentence, exit code 2."""
+
+    exit_code = 2
+
+
+@click.command()
+@click.argument("sources", nargs=-1, required=True, metavar="SOURCE...")
+@click.option("--out", required=True, type=click.Path(path_type=Path), help="The prepared folder to write.")
+@click.option("--vocabulary-size", default=20_000, show_default=True, type=click.IntRange(min=5))
+@click.option(
+    "--vocabulary", type=click.Path(path_type=Path), help="A vocabulary.json to keep instead of counting one."
+)
+@click.option(
+    "--max-gap", default=1.0, show_default=True, type=click.FloatRange(min=0),
+    help="Seconds between two subtitles that still make a question and its answer.",
+)  # fmt: skip
+@click.option("--seed", default=0, show_default=True, help="Of the split into train, validation and test.")
+def prepare(
+    sources: tuple[str, ...],
+    out: Path,
+    vocabulary_size: int,
+    vocabulary: Path | None,
+    max_gap: float,
+    seed: int,
+) -> None:
+    """Read, clean, divide and encode corpora for training.
+
+    A SOURCE is a file or a folder, plain, compressed or archived, of subtitles or dialogues in any known format; or
+    the name chitchat for the corpus that is installed with this program.
+    """
+    from rich.console import Console
+
+    from data.preparation import PrepareConfig, PrepareError
+    from data.preparation import prepare as run
+
+    console = Console(stderr=True)
+    config = PrepareConfig(vocabulary_size, vocabulary, max_gap, seed)
+    try:
+        with _progress("Reading", console) as on_progress:
+            report = run(sources, out, config, on_progress)
+    except PrepareError as error:
+        raise DataError(str(error)) from error
+    _show(report)
+    click.echo(f"Prepared {out}: a vocabulary of {report.vocabulary:,}, {report.unknown:.1%} of tokens outside it.")
+
+
+@contextmanager
+def _progress(what: str, console: "Console") -> Iterator[Callable[[int, int], None]]:
+    """A bar with the time left, on stderr; gives the function that moves it."""
+    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
+
+    columns = (TextColumn(what), BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console) as bar:
+        task = bar.add_task(what, total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)
+
+
+def _show(report: "Report") -> None:
+    """The table of what was kept and dropped, on stdout; skipped files on stderr."""
+    from rich.console import Console
+    from rich.table import Column, Table
+
+    for name, reason in report.skipped:
+        click.echo(f"Skipped {name}: {reason}.", err=True)
+    if report.skipped:
+        click.echo(f"{len(report.skipped):,} files skipped.", err=True)
+    table = Table(
+        "source", *(Column(name, justify="right") for name in ("dialogues", "utterances", "tokens")), "dropped"
+    )
+    for source in sorted(report.kept.keys() | report.dropped.keys()):
+        kept, dropped = report.kept.get(source, Counter()), report.dropped.get(source, Counter())
+        why = ", ".join(f"{reason} {count:,}" for reason, count in dropped.most_common() if count)
+        table.add_row(source, *(f"{kept.get(size, 0):,}" for size in ("dialogues", "utterances", "tokens")), why)
+    Console().print(table)
+
+
+commands: dict[str, click.Command] = {"prepare": prepare}
