@@ -1,3 +1,5 @@
 import click
 
-commands: dict[str, click.Command] = {}
+from chatbot.talk import talk
+
+commands: dict[str, click.Command] = {"talk": talk}
