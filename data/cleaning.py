@@ -15,12 +15,14 @@ _SIGNS = str.maketrans(
     | dict.fromkeys("\u00ad\u200b\u200c\u200d\u200e\u200f\u2060\ufeff", None)
 )
 _TAG = regex.compile(r"</?[a-zA-Z][^<>]*>")
-_SPACED_HYPHEN = regex.compile(r"(?<=\w)- (?=\p{Ll}{2})(?!- (?:and|or|to)\b)")
+_SCANNED_I = regex.compile(r"(?<![\w'])l(?='(?:m|ll|ve|d)\b)")
+_SPACED_HYPHEN = regex.compile(r"(?<=\p{Ll})- (?!(?:and|or|to)\b)(?=\p{Ll}{2})")
 _SPACED_APOSTROPHE = regex.compile(r"(?<=\w) ?' ?(?=(?:s|m|t|d|re|ve|ll)\b)", regex.IGNORECASE)
 _SPLIT_NOT = regex.compile(r"\b(ca|do|does|did|is|are|was|were|wo|would|could|should|have|has|had) (?=n't\b)")
 _SPACE_BEFORE = regex.compile(r"(?<=\w['\"]?) +(?=[,;:!?]|\.(?!\.?\w))")
-_MISSING_SPACE = regex.compile(r"(?<=\p{Ll}{2}[,.;!?])(?=\p{L}{2})(?!(?:com|org|net|edu|gov|tv)\b)")
-_LONG_RUN = regex.compile(r"([!?,;:*_~=-])\1{3,}|(\.)\2{3,}")
+_MISSING_SPACE = regex.compile(r"(?<=\p{Ll}{2}[.;!?])(?=\p{Lu}(?!\.))|(?<=\p{L}{2},)(?=\p{L})")
+_LONG_RUN = regex.compile(r"([!?*_~=-])\1{3,}|(\.)\2+")
+_DOUBLE = regex.compile(r"([,;:])(?: ?\1)+")
 _STRETCHED = regex.compile(r"(\p{L})\1{3,}", regex.IGNORECASE)
 _LONE_I = regex.compile(r"(?<![\w'.&-])i(?![\w&-]|\.\w|')|(?<![\w'])i(?='(?:m|ve|ll|d)\b)")
 
@@ -53,7 +55,8 @@ _COMMON = frozenset(
         "the and you that it is of to in i what for my your this have are was with be not do know don't it's i'm if "
         "they she his her him there here how who when why where get got go going just like yes yeah okay right well "
         "want think would could will one out up now about all so then or from has had been were them us our you're "
-        "can it'll that's can't let's good see come back take tell say make time did didn't oh hey thanks love too really very"
+        "can it'll that's can't let's good see come back take tell say make time did didn't oh hey thanks love too really "
+        "very but he we an at by as than some more most any only also their someone where into over again never always"
     )
 )
 
@@ -61,13 +64,15 @@ _COMMON = frozenset(
 def normalise(text: str) -> str:
     """The utterance on one line in plain punctuation, with common slips of typing and of scanning mended."""
     text = html.unescape(text).translate(_SIGNS)
-    text = " ".join(_TAG.sub(" ", text).split())
+    text = " ".join(_TAG.sub(lambda tag: " " if tag[0][1:3] == "br" else "", text).split())
     text = _SPACED_HYPHEN.sub("-", text)
     text = _SPACED_APOSTROPHE.sub("'", text)
+    text = _SCANNED_I.sub("I", text)
     text = _SPLIT_NOT.sub(r"\1", text)
     text = _SPACE_BEFORE.sub("", text)
     text = _MISSING_SPACE.sub(" ", text)
     text = _LONG_RUN.sub(lambda run: (run[1] or run[2]) * 3, text)
+    text = _DOUBLE.sub(r"\1", text)
     text = _STRETCHED.sub(r"\1\1\1", text)
     text = _CONTRACTION.sub(_with_apostrophe, text)
     text = _LONE_I.sub("I", text)
@@ -95,7 +100,7 @@ def looks_english(text: str) -> bool:
     if foreign * 5 > len(text):
         return False
     words = _WORD.findall(text.lower())
-    return len(words) < 8 or share_of_common_words(words) > 0.1
+    return len(words) < 8 or share_of_common_words(words) > 0
 
 
 def share_of_common_words(words: list[str]) -> float:
