@@ -1,5 +1,6 @@
 import click
 
+from chatbot.history_commands import history
 from chatbot.talk import talk
 
-commands: dict[str, click.Command] = {"talk": talk}
+commands: dict[str, click.Command] = {"talk": talk, "history": history}
