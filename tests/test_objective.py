@@ -1,0 +1,80 @@
+import numpy as np
+import pytest
+import torch
+from torch.nn import functional as F
+
+from data.batches import make_batch
+from data.vocabulary import BOS, UNK
+from tests.tiny_checkpoint import tiny_model
+from training.objective import Objective, cross_entropy
+
+VOCABULARY = 20
+
+
+def some_batch():
+    generator = np.random.default_rng(0)
+    return make_batch([[generator.integers(4, VOCABULARY, size=n) for n in lengths] for lengths in [(3, 5, 2), (4, 7)]])
+
+
+def test_chunked_cross_entropy_and_its_gradients_are_pytorchs_own():
+    torch.manual_seed(0)
+    shapes = {"readouts": (1100, 4), "weight": (9, 4), "bias": (9,)}  # more rows than two chunks hold
+    values = {name: torch.randn(shape, dtype=torch.float64) for name, shape in shapes.items()}
+    ours, theirs = ([value.clone().requires_grad_() for value in values.values()] for _ in range(2))
+    targets = torch.randint(9, (1100,))
+    (3 * cross_entropy(*ours, targets)).backward()
+    readouts, weight, bias = theirs
+    (3 * F.cross_entropy(readouts @ weight.T + bias, targets, reduction="sum")).backward()
+    for mine, other in zip(ours, theirs, strict=True):
+        torch.testing.assert_close(mine.grad, other.grad, rtol=1e-4, atol=1e-4)
+
+
+def test_bfloat16_finds_the_loss_of_float32():
+    model, batch = tiny_model(VOCABULARY), some_batch()
+    _, exact = Objective()(model, batch)
+    with torch.autocast("cpu", torch.bfloat16):
+        _, rough = Objective()(model, batch)
+    assert float(rough) == pytest.approx(float(exact), rel=0.01)
+
+
+def test_a_hidden_context_is_a_zero_state():
+    model, batch = tiny_model(VOCABULARY), some_batch()
+    _, hidden = Objective(context_dropout=0.999999)(model, batch)
+    state = torch.zeros(len(batch.responses), model.config.state_size)
+    readouts = model.write(batch.inputs, batch.response_sizes, state)
+    expected = cross_entropy(readouts, model.embedding.weight, model.output_bias, batch.targets) / len(batch.targets)
+    assert float(hidden) == pytest.approx(float(expected), rel=1e-5)
+
+
+def test_hidden_words_are_unknown_and_the_first_is_never_hidden():
+    inputs = torch.tensor([BOS] * 100 + [7] * 1000)
+    hidden = Objective(word_dropout=0.3)._hide_words(inputs)
+    assert (hidden[:100] == BOS).all()
+    assert 200 < int((hidden[100:] == UNK).sum()) < 400
+
+
+def test_one_batch_can_be_learned_by_heart():
+    torch.manual_seed(0)
+    model, batch = tiny_model(VOCABULARY).requires_grad_(True), some_batch()
+    optimiser = torch.optim.Adam(model.parameters(), lr=0.02)
+    objective = Objective(relevance_weight=0.2)
+    for _ in range(300):
+        loss, entropy = objective(model, batch)
+        loss.backward()
+        optimiser.step()
+        optimiser.zero_grad()
+    assert float(entropy) < 0.05
+
+
+def test_relevance_learns_which_response_belongs_to_which_state():
+    torch.manual_seed(0)
+    model, batch = tiny_model(VOCABULARY).requires_grad_(True), some_batch()
+    optimiser = torch.optim.Adam(model.parameters(), lr=0.02)
+    for _ in range(200):
+        loss, _ = Objective(relevance_weight=1.0)(model, batch)
+        loss.backward()
+        optimiser.step()
+        optimiser.zero_grad()
+    vectors, states = model.read(batch)
+    scores = model.relevance_query(states[batch.states]) @ vectors[batch.responses].T
+    assert (scores.argmax(dim=1) == torch.arange(len(scores))).all()

@@ -1,0 +1,269 @@
+"""One stage of training: batches in, a better model out; interrupted at any moment, it goes on where it was.
+
+A stage's folder holds `latest.safetensors` (weights, optimiser and progress in one file, replaced in one step),
+`metrics.jsonl`, `curves.png` and `best/`, the checkpoint of the best validation. Knows no corpus format.
+"""
+
+import json
+import math
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from chatbot.checkpoint import load_checkpoint, save_checkpoint
+from chatbot.model import HRED
+from data.batches import Batch, batches
+from data.store import TokenStore
+from data.vocabulary import Vocabulary
+from training.config import StageConfig
+from training.curves import draw_curves
+from training.objective import Objective, cross_entropy
+
+_SAVE_SECONDS = 120
+
+
+@dataclass(slots=True)
+class Position:
+    """How far a stage has come."""
+
+    step: int = 0
+    epoch: int = 0
+    batch: int = 0  # of this epoch
+    target_tokens: int = 0
+    seconds: float = 0.0
+    validated_at: int = 0
+    best_perplexity: float = math.inf
+    validations_without_better: int = 0
+    finished: bool = False
+
+
+class Stage:
+    """Trains `model` on `train`, judged by `validation`, in `folder`; resumes from what the folder holds.
+
+    Raises ValueError where the folder holds a run of another network or the corpus has no response to learn from.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        config: StageConfig,
+        model: HRED,
+        vocabulary: Vocabulary,
+        train: TokenStore,
+        validation: TokenStore,
+        folder: Path,
+        precision: str,
+        seed: int,
+    ) -> None:
+        self.name, self.config, self.model, self.vocabulary = name, config, model, vocabulary
+        self.train, self.validation = train, validation
+        self.folder, self.precision, self.seed = folder, precision, seed
+        self.objective = Objective(config.word_dropout, config.context_dropout, config.relevance_weight)
+        self.optimiser = torch.optim.Adam(model.parameters(), lr=config.learning_rate, fused=True)
+        self.position = Position()
+        folder.mkdir(parents=True, exist_ok=True)
+        if len(train) == 0 or len(validation) == 0:
+            raise ValueError(f"The stage '{name}' has no dialogues to learn from or to be judged by; prepare more.")
+        if self._latest.is_file():
+            self._resume()
+
+    @property
+    def _latest(self) -> Path:
+        return self.folder / "latest.safetensors"
+
+    def run(self, console: Console) -> HRED:
+        """Trains to the end of the stage and returns the best model; saves before an interruption goes on its way."""
+        with _progress(console, self.name, self.config.target_tokens) as show:
+            try:
+                self._run(console, show)
+            except KeyboardInterrupt:
+                self._save()
+                raise
+        return load_checkpoint(self.folder / "best").model.requires_grad_(True)
+
+    def _run(self, console: Console, show: Callable[[Position], None]) -> None:
+        last_save = time.monotonic()
+        for batch in self._batches():
+            self._step(batch)
+            show(self.position)
+            if (
+                self.position.target_tokens - self.position.validated_at >= self.config.validate_every
+                or self._is_over()
+            ):
+                self._validate(console)
+                self.position.finished = self._is_over()
+            if time.monotonic() - last_save > _SAVE_SECONDS or self.position.finished:
+                self._save()
+                last_save = time.monotonic()
+
+    def _batches(self) -> Iterator[Batch]:
+        """Batches from where the stage stands to where it ends; each epoch's order follows from the seed alone."""
+        while not self.position.finished:
+            order = np.random.default_rng((self.seed, self.position.epoch))
+            passed = self.position.batch
+            for batch in batches(self.train, self.config.batch_size, self.config.max_turns, order, skip=passed):
+                self.position.batch += 1
+                if len(batch.targets):
+                    yield batch
+                if self.position.finished:
+                    return
+            self.position.epoch, self.position.batch = self.position.epoch + 1, 0
+
+    def _step(self, batch: Batch) -> None:
+        started = time.monotonic()
+        torch.manual_seed(self.seed + self.position.step)  # dropout is the same when a stage resumes
+        for group in self.optimiser.param_groups:
+            group["lr"] = self._learning_rate()
+        with self._autocast():
+            loss, entropy = self.objective(self.model, batch)
+        if not torch.isfinite(loss):
+            raise ValueError(f"The loss of stage '{self.name}' is no number any more; lower its learning_rate.")
+        loss.backward()
+        if self.position.target_tokens < self.config.frozen_words_tokens:
+            self.model.embedding.weight.grad = None
+        torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.config.clip_norm)
+        self.optimiser.step()
+        self.optimiser.zero_grad()
+        self.position.step += 1
+        self.position.target_tokens += len(batch.targets)
+        self.position.seconds += time.monotonic() - started
+        self._training_loss = float(entropy)
+
+    def _learning_rate(self) -> float:
+        config, position = self.config, self.position
+        if position.step < config.warmup_steps:
+            return config.learning_rate * (position.step + 1) / config.warmup_steps
+        progress = min(1.0, position.target_tokens / config.target_tokens)
+        share = (1 + math.cos(math.pi * progress)) / 2
+        return config.final_learning_rate + (config.learning_rate - config.final_learning_rate) * share
+
+    def _is_over(self) -> bool:
+        spent = self.position.target_tokens >= self.config.target_tokens
+        return spent or self.position.validations_without_better >= self.config.patience
+
+    def _validate(self, console: Console) -> None:
+        position, config = self.position, self.config
+        with self._autocast():
+            figures = perplexities(
+                self.model, self.validation, config.batch_size, config.max_turns, config.validation_dialogues
+            )
+        position.validated_at = position.target_tokens
+        if figures["perplexity"] < position.best_perplexity:
+            position.best_perplexity, position.validations_without_better = figures["perplexity"], 0
+            metrics = {"stage": self.name, "target_tokens": position.target_tokens, "validation": figures}
+            save_checkpoint(self.folder / "best", self.model, self.vocabulary, metrics)
+        else:
+            position.validations_without_better += 1
+        row = {
+            **asdict(position),
+            "training_loss": self._training_loss,
+            "learning_rate": self._learning_rate(),
+            **figures,
+        }
+        with (self.folder / "metrics.jsonl").open("a", encoding="utf-8") as file:
+            file.write(json.dumps(row) + "\n")
+        draw_curves(self.folder / "metrics.jsonl", self.folder / "curves.png", self.name)
+        console.print(
+            f"{self.name}: {position.target_tokens:,} target tokens, "
+            f"{position.target_tokens / max(position.seconds, 1e-9):,.0f}/s, perplexity {figures['perplexity']:.1f} "
+            f"(without the state {figures['perplexity_without_state']:.1f}), recall@1 of 10 {figures['recall_at_1_of_10']:.2f}"
+        )
+
+    def _autocast(self) -> AbstractContextManager[object]:
+        return torch.autocast("cpu", torch.bfloat16) if self.precision == "bfloat16" else nullcontext()
+
+    def _save(self) -> None:
+        tensors = {f"model.{name}": value for name, value in self.model.state_dict().items()}
+        for index, state in self.optimiser.state_dict()["state"].items():
+            tensors |= {f"optimiser.{index}.{key}": value for key, value in state.items()}
+        fresh = self.folder / ".latest.safetensors"
+        save_file(tensors, fresh, metadata={"position": json.dumps(asdict(self.position))})
+        fresh.replace(self._latest)
+
+    def _resume(self) -> None:
+        with safe_open(self._latest, "pt") as file:
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no mapping
+            self.position = Position(**json.loads(file.metadata()["position"]))
+        try:
+            self.model.load_state_dict(_under("model.", tensors))
+        except RuntimeError as error:
+            raise ValueError(
+                f"{self._latest} is of a network of other sizes; remove {self.folder} or name another run."
+            ) from error
+        state: dict[int, dict[str, Tensor]] = {}
+        for name, value in _under("optimiser.", tensors).items():
+            index, key = name.split(".")
+            state.setdefault(int(index), {})[key] = value
+        groups = self.optimiser.state_dict()["param_groups"]
+        self.optimiser.load_state_dict({"state": state, "param_groups": groups})
+
+
+@torch.no_grad()
+def perplexities(model: HRED, store: TokenStore, batch_size: int, max_turns: int, dialogues: int) -> dict[str, float]:
+    """How well a model foretells responses: perplexity a target token, with the tracked state and with none at all,
+    and how often its relevance picks the response among itself and nine others of its batch (recall@1 of 10)."""
+    total, blind, targets, hits, trials = 0.0, 0.0, 0, 0.0, 0
+    chosen = np.random.default_rng(0)
+    for seen, batch in enumerate(batches(store, batch_size, max_turns, chosen)):
+        if seen * batch_size >= dialogues:
+            break
+        vectors, states = model.read(batch)
+        before = states[batch.states]
+        for state in (before, torch.zeros_like(before)):
+            readouts = model.write(batch.inputs, batch.response_sizes, state)
+            entropy = float(cross_entropy(readouts, model.embedding.weight, model.output_bias, batch.targets))
+            total, blind = (total + entropy, blind) if state is before else (total, blind + entropy)
+        targets += len(batch.targets)
+        found, tried = _recall(model, before, vectors[batch.responses])
+        hits, trials = hits + found, trials + tried
+    return {
+        "perplexity": math.exp(total / max(targets, 1)),
+        "perplexity_without_state": math.exp(blind / max(targets, 1)),
+        "recall_at_1_of_10": hits / max(trials, 1),
+    }
+
+
+def _recall(model: HRED, states: Tensor, vectors: Tensor) -> tuple[float, int]:
+    """How many of R states score their own response above nine others of the batch, and R."""
+    count = len(states)
+    if count < 10:
+        return 0.0, 0
+    generator = torch.Generator().manual_seed(0)
+    others = (torch.arange(count)[:, None] + torch.randint(1, count, (count, 9), generator=generator)) % count
+    scores = (model.relevance_query(states) @ vectors.T).float()
+    own = scores.diagonal()[:, None]
+    return float((own > scores.gather(1, others)).all(dim=1).sum()), count
+
+
+def _under(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
+
+
+@contextmanager
+def _progress(console: Console, name: str, target_tokens: int) -> Iterator[Callable[[Position], None]]:
+    """A bar with speed and time left; what it yields moves it to a position."""
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.percentage:>3.0f}%  {task.fields[speed]:,.0f} tokens/s  {task.fields[perplexity]}"),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=console, speed_estimate_period=120) as progress:
+        task = progress.add_task(name, total=target_tokens, speed=0.0, perplexity="")
+
+        def show(position: Position) -> None:
+            best = f"perplexity {position.best_perplexity:.1f}" if math.isfinite(position.best_perplexity) else ""
+            speed = position.target_tokens / max(position.seconds, 1e-9)
+            progress.update(task, completed=position.target_tokens, speed=speed, perplexity=best)
+
+        yield show

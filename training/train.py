@@ -1,0 +1,90 @@
+"""The whole way from corpora to a checkpoint: prepare -> word2vec -> pretrain on pairs -> train on dialogues.
+
+Every step leaves its result in the run's folder and is passed over once it is there, so a run that was stopped anywhere
+goes on by the same command.
+"""
+
+import shutil
+from dataclasses import asdict
+from pathlib import Path
+
+import torch
+from rich.console import Console
+from rich.progress import Progress
+
+from chatbot.checkpoint import load_checkpoint, save_checkpoint
+from chatbot.model import HRED, ModelConfig
+from data.store import TokenStore
+from data.vocabulary import Vocabulary
+from data.word_vectors import embeddings_for, load_word_vectors
+from training.config import Recipe, StageConfig
+from training.loop import Stage
+from training.word2vec import train_word2vec
+
+
+def train(recipe: Recipe, console: Console) -> Path:
+    """Follows a recipe to its end; returns the folder of the finished checkpoint.
+
+    Raises ValueError with a sentence where a corpus, a file of vectors or an earlier run does not fit the recipe.
+    """
+    vocabulary = Vocabulary.load(recipe.corpus.prepared / "vocabulary.json")
+    recipe.run.mkdir(parents=True, exist_ok=True)
+    torch.manual_seed(recipe.seed)
+    model = HRED(ModelConfig(len(vocabulary), **asdict(recipe.model)))
+    _start_words(model, vocabulary, recipe, console)
+    if recipe.pretrain is not None:
+        model = _run_stage("pretrain", "pairs", recipe.pretrain, model, vocabulary, recipe, console)
+    _run_stage("train", "dialogues", recipe.train, model, vocabulary, recipe, console)
+    return _finish(recipe.run)
+
+
+def _start_words(model: HRED, vocabulary: Vocabulary, recipe: Recipe, console: Console) -> None:
+    """Fills the embeddings from word2vec, trained first if need be."""
+    if recipe.word2vec is None:
+        return
+    source = recipe.word2vec.file or recipe.run / "word2vec.bin"
+    if not recipe.word2vec.file and not Path(source).is_file():
+        word2vec(
+            recipe.corpus.prepared,
+            vocabulary,
+            Path(source),
+            recipe.model.embedding_size,
+            recipe.word2vec.epochs,
+            console,
+        )
+    embeddings = embeddings_for(vocabulary, load_word_vectors(source), recipe.seed)
+    if embeddings.matrix.shape[1] != recipe.model.embedding_size:
+        raise ValueError(
+            f"{source} has vectors of {embeddings.matrix.shape[1]} numbers, the recipe's embedding_size is "
+            f"{recipe.model.embedding_size}; make them equal."
+        )
+    console.print(f"word2vec: {embeddings.coverage:.1%} of {len(vocabulary):,} words start from {source}")
+    model.embedding.weight.data.copy_(torch.from_numpy(embeddings.matrix))
+
+
+def word2vec(prepared: Path, vocabulary: Vocabulary, out: Path, size: int, epochs: int, console: Console) -> None:
+    """Trains word vectors with a progress bar. Raises ValueError where there are no words."""
+    with Progress(console=console) as progress:
+        task = progress.add_task("word2vec", total=epochs)
+        train_word2vec(prepared, vocabulary, out, size, epochs, lambda done: progress.update(task, completed=done))
+
+
+def _run_stage(
+    name: str, corpus: str, config: StageConfig, model: HRED, vocabulary: Vocabulary, recipe: Recipe, console: Console
+) -> HRED:
+    train_split, validation = (
+        TokenStore.open(recipe.corpus.prepared / corpus / split) for split in ("train", "validation")
+    )
+    stage = Stage(
+        name, config, model, vocabulary, train_split, validation, recipe.run / name, recipe.precision, recipe.seed
+    )
+    return stage.run(console)
+
+
+def _finish(run: Path) -> Path:
+    """The last stage's best checkpoint in the run's own folder, the curves of its training beside the weights."""
+    best = load_checkpoint(run / "train" / "best")
+    checkpoint = save_checkpoint(run / "checkpoint", best.model, best.vocabulary, best.metrics)
+    for picture in run.glob("*/curves.png"):
+        shutil.copy(picture, checkpoint.folder / f"{picture.parent.name}-curves.png")
+    return checkpoint.folder
