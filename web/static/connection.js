@@ -22,8 +22,7 @@ export class Connection {
   constructor(store) {
     this.#store = store;
     this.#socket = io({
-      transports: ["websocket", "polling"],
-      tryAllTransports: true,
+      transports: ["websocket"],
       reconnectionDelay: 300,
       reconnectionDelayMax: 3_000,
       auth: (give) => give(this.#introduction()),
@@ -54,7 +53,8 @@ export class Connection {
   }
 
   #introduction() {
-    const resume = [...this.#store.state.logs].map(([id, log]) => ({ conversation_id: id, after_seq: log.seq }));
+    const known = [...this.#store.state.logs].filter(([, log]) => log.seq > 0).slice(-100); // the protocol's limit
+    const resume = known.map(([id, log]) => ({ conversation_id: id, after_seq: log.seq }));
     return { token: localStorage.getItem(TOKEN) ?? undefined, protocol: 1, resume };
   }
 
@@ -83,7 +83,12 @@ export class Connection {
   #lost(refusal) {
     this.#store.dispatch("link", "lost");
     if (refusal?.code) this.#store.dispatch("alert", new ProtocolError(refusal));
-    if (refusal?.code === "unauthenticated") localStorage.removeItem(TOKEN);
+    if (refusal?.code === "unauthenticated") return this.#startAfresh();
     if (!this.#socket.active) setTimeout(() => this.#socket.connect(), refusal?.retry_after_ms ?? REFUSED_MS);
+  }
+
+  #startAfresh() {
+    localStorage.removeItem(TOKEN);
+    this.#socket.connect();
   }
 }

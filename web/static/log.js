@@ -11,25 +11,27 @@ export class LogView {
   #actions;
   #views = new Map(); // key -> { node, update, turn }
   #conversation;
+  #atEnd = true;
 
   constructor(region, scroller, toEnd, actions) {
     this.#region = region;
     this.#scroller = scroller;
     this.#toEnd = toEnd;
     this.#actions = actions;
-    scroller.addEventListener("scroll", () => this.#offerEnd(), { passive: true });
+    scroller.addEventListener("scroll", () => this.#noteEnd(), { passive: true });
+    new ResizeObserver(() => this.#atEnd && this.#scrollToEnd()).observe(scroller);
     toEnd.addEventListener("click", () => this.#scrollToEnd("smooth"));
   }
 
   /** Shows `turns` of one conversation; of a turn that is the same object as before nothing is touched. */
   show(conversation, turns) {
-    const follow = conversation !== this.#conversation || this.#isAtEnd() || this.#hasNewOwn(turns);
+    const follow = conversation !== this.#conversation || this.#atEnd || this.#hasNewOwn(turns);
     this.#conversation = conversation;
     const kept = new Map(turns.map((turn) => [keyOf(turn), this.#viewOf(turn)]));
     this.#views = kept;
     arrange(this.#region, [...kept.values()].map(({ node }) => node));
     if (follow) this.#scrollToEnd();
-    this.#offerEnd();
+    this.#noteEnd();
   }
 
   #viewOf(turn) {
@@ -43,17 +45,14 @@ export class LogView {
     return turns.some((turn) => turn.status === "waiting" && !this.#views.has(keyOf(turn)));
   }
 
-  #isAtEnd() {
+  #noteEnd() {
     const { scrollHeight, scrollTop, clientHeight } = this.#scroller;
-    return scrollHeight - scrollTop - clientHeight < NEAR_THE_END;
+    this.#atEnd = scrollHeight - scrollTop - clientHeight < NEAR_THE_END;
+    this.#toEnd.hidden = this.#atEnd;
   }
 
   #scrollToEnd(behavior = "instant") {
     this.#scroller.scrollTo({ top: this.#scroller.scrollHeight, behavior });
-  }
-
-  #offerEnd() {
-    this.#toEnd.hidden = this.#isAtEnd();
   }
 }
 

@@ -47,7 +47,6 @@ async function ask(name, payload) {
 
 function openAddressed() {
   const id = location.hash.slice(1) || null;
-  closeDrawer();
   if (matchMedia("(hover: hover)").matches) composer.focus();
   if (id !== store.state.open) dispatch("opened", id);
 }
@@ -108,7 +107,7 @@ function render() {
   const conversation = state.conversations.find(({ conversation_id }) => conversation_id === state.open);
   const title = state.open ? titleOf(conversation) : "New conversation";
   $("title").textContent = title;
-  document.title = state.open ? `${title} · Chatbot` : "Chatbot";
+  nameWindow(state.open ? `${title} · Chatbot` : "Chatbot");
   $("log").setAttribute("aria-busy", String(Boolean(log?.more)));
   $("welcome").hidden = turns.length > 0 || Boolean(log?.more);
   logView.show(state.open, turns);
@@ -117,6 +116,10 @@ function render() {
   renderLink(state.link);
   $("alert").hidden = !state.alert;
   if (state.alert) $("alert-text").textContent = sentenceFor(state.alert);
+}
+
+function nameWindow(name) {
+  if (document.title !== name) document.title = name; // setting it makes some browsers fetch the icon again
 }
 
 function isReplying() {
@@ -131,14 +134,11 @@ function renderLink(link) {
 
 // --- the drawer that holds the list on a narrow screen
 
-function closeDrawer() {
-  document.body.classList.remove("drawer-open");
-  $("menu").setAttribute("aria-expanded", "false");
-}
-
-function toggleDrawer() {
-  const isOpen = document.body.classList.toggle("drawer-open");
+function showDrawer(isOpen) {
+  if (isOpen === document.body.classList.contains("drawer-open")) return;
+  document.body.classList.toggle("drawer-open", isOpen);
   $("menu").setAttribute("aria-expanded", String(isOpen));
+  (isOpen ? $("new") : $("menu")).focus();
 }
 
 const logView = new LogView($("log"), $("scroller"), $("to-end"), actions);
@@ -147,10 +147,11 @@ const composer = new Composer($("composer"), actions);
 const connection = new Connection(store);
 const outbox = new Outbox(store, connection, (id) => store.state.open === null && show(id));
 
-$("menu").addEventListener("click", toggleDrawer);
-$("shade").addEventListener("click", closeDrawer);
+$("menu").addEventListener("click", () => showDrawer(true));
+$("shade").addEventListener("click", () => showDrawer(false));
+$("sidebar").addEventListener("click", ({ target }) => target.closest("a") && showDrawer(false));
 $("alert-close").addEventListener("click", () => dispatch("alert", null));
 $("suggestions").addEventListener("click", ({ target }) => target.matches("button") && actions.say(target.textContent));
-addEventListener("keydown", ({ key }) => key === "Escape" && closeDrawer());
+addEventListener("keydown", ({ key }) => key === "Escape" && showDrawer(false));
 addEventListener("hashchange", openAddressed);
 openAddressed();

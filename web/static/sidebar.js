@@ -49,22 +49,18 @@ export class Sidebar {
   #rename(node, conversation) {
     const input = element("input", { "aria-label": "New title", maxlength: "200", dir: "auto", enterkeyhint: "done" });
     const form = element("form", { class: "rename" }, input);
-    const close = () => {
-      form.remove();
-      node.classList.remove("renaming");
-    };
+    const leave = () => node.querySelector("a").focus(); // and so the input loses focus, which closes it
     form.addEventListener("submit", (submit) => {
       submit.preventDefault();
       const title = input.value.trim();
-      close();
-      node.querySelector("a").focus();
       if (title && title !== conversation.title) this.#actions.rename(conversation.conversation_id, title);
+      leave();
     });
-    input.addEventListener("blur", close);
-    input.addEventListener("keydown", ({ key }) => key === "Escape" && input.blur());
+    input.addEventListener("keydown", ({ key }) => key === "Escape" && leave());
+    input.addEventListener("blur", () => form.remove());
     input.value = titleOf(conversation);
-    node.classList.add("renaming");
     node.append(form);
+    input.focus();
     input.select();
   }
 
