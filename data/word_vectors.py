@@ -55,7 +55,8 @@ def embeddings_for(vocabulary: Vocabulary, vectors: KeyedVectors, seed: int = 0)
     }
     if known:
         found = vectors[list(known.values())]
-        matrix[list(known)] = (found - found.mean(axis=0)) * (_STANDARD_DEVIATION / max(float(found.std()), 1e-6))
+        found -= found.mean(axis=0)
+        matrix[list(known)] = found * (_STANDARD_DEVIATION / max(float(found.std()), 1e-6))
     matrix[PAD] = 0
     return Embeddings(matrix, len(known) / len(vocabulary))
 

@@ -66,7 +66,7 @@ class StageConfig:
 
 @dataclass(frozen=True, slots=True, config=_known_keys_only)
 class Recipe:
-    """The whole way to a checkpoint: word2vec -> pretrain on pairs -> train on dialogues; the first two can be left out."""
+    """The whole way to a checkpoint: word2vec -> pretrain (pairs) -> train (dialogues). The first two are optional."""
 
     run: Path  # the folder that keeps the run
     corpus: CorpusConfig

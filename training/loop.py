@@ -94,7 +94,9 @@ class Stage:
     def _run(self, console: Console, show: Callable[[Position], None]) -> None:
         last_save = time.monotonic()
         for batch in self._batches():
-            self._step(batch)
+            if len(batch.targets):
+                self._step(batch)
+            self.position.batch += 1
             show(self.position)
             if (
                 self.position.target_tokens - self.position.validated_at >= self.config.validate_every
@@ -112,9 +114,7 @@ class Stage:
             order = np.random.default_rng((self.seed, self.position.epoch))
             passed = self.position.batch
             for batch in batches(self.train, self.config.batch_size, self.config.max_turns, order, skip=passed):
-                self.position.batch += 1
-                if len(batch.targets):
-                    yield batch
+                yield batch
                 if self.position.finished:
                     return
             self.position.epoch, self.position.batch = self.position.epoch + 1, 0
@@ -173,10 +173,11 @@ class Stage:
         with (self.folder / "metrics.jsonl").open("a", encoding="utf-8") as file:
             file.write(json.dumps(row) + "\n")
         draw_curves(self.folder / "metrics.jsonl", self.folder / "curves.png", self.name)
+        speed = position.target_tokens / max(position.seconds, 1e-9)
         console.print(
-            f"{self.name}: {position.target_tokens:,} target tokens, "
-            f"{position.target_tokens / max(position.seconds, 1e-9):,.0f}/s, perplexity {figures['perplexity']:.1f} "
-            f"(without the state {figures['perplexity_without_state']:.1f}), recall@1 of 10 {figures['recall_at_1_of_10']:.2f}"
+            f"{self.name}: {position.target_tokens:,} target tokens, {speed:,.0f}/s, "
+            f"perplexity {figures['perplexity']:.1f} (without the state {figures['perplexity_without_state']:.1f}), "
+            f"recall@1 of 10 {figures['recall_at_1_of_10']:.2f}"
         )
 
     def _autocast(self) -> AbstractContextManager[object]:

@@ -43,7 +43,7 @@ def train_word2vec(
         fresh.replace(out)
 
 
-class _EachEpoch(CallbackAny2Vec):  # type: ignore[misc]
+class _EachEpoch(CallbackAny2Vec):
     def __init__(self, on_epoch: Callable[[int], None]) -> None:
         self._on_epoch, self._done = on_epoch, 0
 

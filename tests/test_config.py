@@ -1,0 +1,55 @@
+from pathlib import Path
+
+import pytest
+
+from training.config import ConfigError, read_recipe
+
+_SMALLEST = 'run = "r"\n[corpus]\nprepared = "p"\n[train]\ntarget_tokens = 10\n'
+
+
+def write(folder: Path, text: str) -> Path:
+    path = folder / "recipe.toml"
+    path.write_text(text)
+    return path
+
+
+def test_a_recipe_of_the_least_keys_is_enough(tmp_path):
+    recipe = read_recipe(write(tmp_path, _SMALLEST))
+    assert (recipe.pretrain, recipe.word2vec, recipe.train.target_tokens) == (None, None, 10)
+
+
+@pytest.mark.parametrize("shipped", sorted(Path("configs").glob("*.toml")), ids=lambda path: path.name)
+def test_every_shipped_recipe_can_be_read(shipped):
+    assert read_recipe(shipped).train.target_tokens > 0
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (_SMALLEST + "learning_rat = 0.1\n", "no key 'train.learning_rat'"),
+        (_SMALLEST + "[trian]\n", "no key 'trian'"),
+        (_SMALLEST + "word_dropout = 1.5\n", "'train.word_dropout' cannot be 1.5"),
+        (_SMALLEST + 'batch_size = "big"\n', "'train.batch_size' cannot be 'big'"),
+        (_SMALLEST + "batch_size = true\n", "'train.batch_size' cannot be True"),
+        (_SMALLEST + "max_turns = 1\n", "'train.max_turns' cannot be 1"),
+        (_SMALLEST + "[model]\nstate_size = 0\n", "'model.state_size' cannot be 0"),
+        ('precision = "float8"\n' + _SMALLEST, "'precision' cannot be 'float8'"),
+        ('run = "r"\n[train]\ntarget_tokens = 10\n', "key 'corpus' is missing"),
+        ("run = \n", "not valid TOML"),
+    ],
+)
+def test_an_unknown_or_impossible_key_is_one_clear_sentence(tmp_path, text, said):
+    path = write(tmp_path, text)
+    with pytest.raises(ConfigError) as refused:
+        read_recipe(path)
+    assert said in str(refused.value)
+    assert str(path) in str(refused.value)
+    assert "\n" not in str(refused.value)
+
+
+def test_a_missing_or_unreadable_recipe_is_one_clear_sentence(tmp_path):
+    with pytest.raises(ConfigError, match="cannot be read"):
+        read_recipe(tmp_path / "nowhere.toml")
+    (tmp_path / "binary.toml").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(ConfigError, match="not valid TOML"):
+        read_recipe(tmp_path / "binary.toml")

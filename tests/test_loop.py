@@ -1,0 +1,129 @@
+import io
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from rich.console import Console
+
+from chatbot.model import HRED, ModelConfig
+from data.store import StoreWriter, TokenStore
+from data.vocabulary import SPECIALS, Vocabulary
+from training.config import StageConfig
+from training.loop import Stage
+
+_VOCABULARY = Vocabulary([*SPECIALS, *"abcdefgh"])
+
+
+@pytest.fixture
+def store(tmp_path):
+    generator = np.random.default_rng(0)
+    lengths = generator.integers(1, 5, size=60)
+    with StoreWriter(tmp_path / "store") as writer:
+        writer.extend(generator.integers(4, 12, size=lengths.sum()), lengths, np.full(20, 3))
+    return TokenStore.open(tmp_path / "store")
+
+
+def stage(store, folder: Path, seed: int = 0, **changes: object) -> Stage:
+    torch.manual_seed(0)
+    sizes = {"embedding_size": 8, "encoder_size": 8, "state_size": 8, "decoder_size": 8, **changes.pop("sizes", {})}
+    defaults = {"target_tokens": 600, "batch_size": 4, "validate_every": 150, "patience": 100, "word_dropout": 0.1}
+    config = StageConfig(**{**defaults, **changes})
+    model = HRED(ModelConfig(len(_VOCABULARY), **sizes))
+    return Stage("train", config, model, _VOCABULARY, store, store, folder, "float32", seed)
+
+
+def quiet() -> Console:
+    return Console(file=io.StringIO())
+
+
+class Interrupted(Exception):
+    pass
+
+
+def interrupt_at(stage: Stage, step: int, error: type[BaseException]) -> None:
+    """Runs a stage until a step, then raises as Ctrl-C or, for any other error, as a crash would."""
+    take = stage._step
+
+    def step_or_stop(batch: object) -> None:
+        if stage.position.step == step:
+            raise error
+        take(batch)
+
+    stage._step = step_or_stop
+    with pytest.raises(error):
+        stage.run(quiet())
+
+
+def weights(model: HRED) -> torch.Tensor:
+    return torch.cat([parameter.detach().flatten() for parameter in model.parameters()])
+
+
+def test_a_stage_stopped_by_ctrl_c_ends_as_if_it_had_never_stopped(store, tmp_path):
+    whole = stage(store, tmp_path / "whole")
+    whole.run(quiet())
+    interrupt_at(stage(store, tmp_path / "stopped"), 7, KeyboardInterrupt)
+    resumed = stage(store, tmp_path / "stopped")
+    assert resumed.position.step == 7
+    resumed.run(quiet())
+    torch.testing.assert_close(weights(resumed.model), weights(whole.model), rtol=0, atol=0)
+    assert resumed.position.target_tokens == whole.position.target_tokens
+
+
+def test_a_stage_that_crashed_goes_on_from_its_last_save(store, tmp_path, monkeypatch):
+    monkeypatch.setattr("training.loop._SAVE_SECONDS", 0)
+    whole = stage(store, tmp_path / "whole")
+    whole.run(quiet())
+    interrupt_at(stage(store, tmp_path / "crashed"), 9, Interrupted)
+    resumed = stage(store, tmp_path / "crashed")
+    assert resumed.position.step == 9
+    resumed.run(quiet())
+    torch.testing.assert_close(weights(resumed.model), weights(whole.model), rtol=0, atol=0)
+
+
+def test_a_finished_stage_is_passed_over(store, tmp_path):
+    first = stage(store, tmp_path / "run")
+    best = first.run(quiet())
+    again = stage(store, tmp_path / "run")
+    torch.testing.assert_close(weights(again.run(quiet())), weights(best))
+    assert again.position.step == first.position.step
+
+
+def test_a_stage_ends_early_when_nothing_gets_better(store, tmp_path, monkeypatch):
+    figures = {"perplexity": 9.0, "perplexity_without_state": 9.0, "recall_at_1_of_10": 0.1}
+    monkeypatch.setattr("training.loop.perplexities", lambda *_: figures)
+    ended = stage(store, tmp_path / "run", target_tokens=100_000, patience=2)
+    ended.run(quiet())
+    assert ended.position.finished
+    assert len((tmp_path / "run" / "metrics.jsonl").read_text().splitlines()) == 3  # the best, and two no better
+
+
+def test_a_stage_leaves_figures_curves_and_its_best_checkpoint(store, tmp_path):
+    stage(store, tmp_path / "run").run(quiet())
+    rows = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    assert len(rows) == 4
+    assert rows[-1]["perplexity"] < rows[0]["perplexity"] < len(_VOCABULARY) * 1.5
+    assert (tmp_path / "run" / "curves.png").read_bytes().startswith(b"\x89PNG")
+    best = json.loads((tmp_path / "run" / "best" / "metrics.json").read_text())
+    assert best["validation"]["perplexity"] == min(row["perplexity"] for row in rows)
+
+
+def test_words_stay_as_they_are_while_they_are_frozen(store, tmp_path):
+    frozen = stage(store, tmp_path / "run", frozen_words_tokens=10_000)
+    before = frozen.model.embedding.weight.detach().clone()
+    frozen.run(quiet())
+    torch.testing.assert_close(frozen.model.embedding.weight.detach(), before, rtol=0, atol=0)
+
+
+def test_a_run_of_another_network_is_refused_with_one_sentence(store, tmp_path):
+    stage(store, tmp_path / "run").run(quiet())
+    with pytest.raises(ValueError, match="other sizes"):
+        stage(store, tmp_path / "run", sizes={"state_size": 9})
+
+
+def test_a_corpus_without_dialogues_is_refused_with_one_sentence(store, tmp_path):
+    with StoreWriter(tmp_path / "empty"):
+        pass
+    with pytest.raises(ValueError, match="no dialogues"):
+        stage(TokenStore.open(tmp_path / "empty"), tmp_path / "run")
