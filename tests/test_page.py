@@ -17,6 +17,7 @@ QUIET = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "-
 QUIET += ["--disable-background-networking", "--disable-component-update"]
 CODES = ["unauthenticated", "forbidden", "not_found", "invalid", "too_large", "rate_limited", "overloaded", "busy"]
 CODES += ["idempotency_conflict", "draining", "internal"]
+PATIENCE = 15_000  # ms, for a machine that does other things as well
 XSS = [
     "<script>window.hacked = true</script>",
     "<img src=x onerror='window.hacked = true'>",
@@ -31,6 +32,7 @@ def browser() -> Iterator[Browser]:
     path = next(filter(None, map(shutil.which, CHROMIUM)), None)
     assert path, "Chromium is needed for the page's tests: install it with 'sudo apt-get install chromium'."
     with sync_playwright() as playwright:
+        expect.set_options(timeout=PATIENCE)
         chromium = playwright.chromium.launch(executable_path=path, args=QUIET)
         yield chromium
         chromium.close()
@@ -43,11 +45,19 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
     running.kill()
 
 
-@pytest.fixture
-def slow_server(tmp_path: Path) -> Iterator[RunningServer]:
-    running = RunningServer(tmp_path, delay=0.15)
+@pytest.fixture(scope="module")
+def mortal_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
+    running = RunningServer(tmp_path_factory.mktemp("slow_server"), delay=0.15)
     yield running
     running.kill()
+
+
+@pytest.fixture
+def slow_server(mortal_server: RunningServer) -> RunningServer:
+    """A server that streams slowly enough to be interrupted; it runs again if the test before left it dead."""
+    if mortal_server.process.poll() is not None:
+        mortal_server.start()
+    return mortal_server
 
 
 @pytest.fixture
@@ -183,7 +193,7 @@ def test_a_message_written_offline_is_sent_once(
     slow_server.kill()
     expect(page.get_by_text("Reconnecting…")).to_be_visible()
     say(page, "during")
-    expect(page.get_by_text("Waiting for the connection")).to_be_visible()
+    expect(page.get_by_text("Waiting to be sent")).to_be_visible()
     slow_server.start()
     if reloaded:
         page.reload()

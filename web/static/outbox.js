@@ -2,7 +2,8 @@
 // loses one, and each keeps its `client_msg_id`, so that sending it again can never say it twice.
 
 const KEY = "chatbot.outbox";
-const FOR_LATER = new Set(["offline", "timeout", "rate_limited", "overloaded", "busy", "draining"]);
+const UNREMARKABLE = new Set(["offline", "busy"]); // the page shows both anyway
+const FOR_LATER = new Set([...UNREMARKABLE, "timeout", "rate_limited", "overloaded", "draining"]);
 
 export class Outbox {
   #store;
@@ -73,7 +74,7 @@ export class Outbox {
   }
 
   #later(error) {
-    if (error.code !== "offline") this.#store.dispatch("alert", error);
+    if (!UNREMARKABLE.has(error.code)) this.#store.dispatch("alert", error);
     this.#timer = setTimeout(() => this.send(), error.retryAfter ?? 2_000);
   }
 

@@ -3,7 +3,7 @@ import { element, iconButton } from "./elements.js";
 import { sentenceFor } from "./sentences.js";
 
 const remarks = {
-  waiting: "Waiting for the connection",
+  waiting: "Waiting to be sent",
   stopped: "Stopped",
   failed: "This reply could not be finished",
 };
