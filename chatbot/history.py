@@ -557,7 +557,8 @@ def open_history(url: str, *, create: bool = True) -> History:
 
 def connect(url: URL | str) -> Engine:
     """An engine with our settings, whatever the state of its tables."""
-    engine = create_engine(url, pool_size=10, max_overflow=30, pool_pre_ping=True)
+    # Errors must not quote what people wrote, hence no parameters in them.
+    engine = create_engine(url, pool_size=10, max_overflow=30, pool_pre_ping=True, hide_parameters=True)
     if engine.dialect.name == "sqlite":
         event.listen(engine, "connect", _set_pragmas)
         event.listen(engine, "begin", _begin)

@@ -19,6 +19,12 @@ _database = click.option(
 _conversation = click.argument("conversation_id", metavar="ID")
 
 
+class HistoryCommandError(click.ClickException):
+    """Something a person can mend: one sentence, exit code 2."""
+
+    exit_code = 2
+
+
 @click.group()
 def history() -> None:
     """Read the stored conversations."""
@@ -46,7 +52,7 @@ def show(conversation_id: str, database: str | None) -> None:
             turns = stored.active_branch(conversation_id)
         except NotFoundError as error:
             message = f"There is no conversation {conversation_id}; `chatbot history list` names them."
-            raise click.UsageError(message) from error
+            raise HistoryCommandError(message) from error
         for turn in turns:
             ended = "" if turn.status == "completed" else f" ({turn.status})"
             click.echo(f"{turn.speaker}: {turn.text}{ended}")
@@ -72,7 +78,7 @@ def _reading(database: str | None) -> Iterator["History"]:
     try:
         stored = open_history(database or DEFAULT_DATABASE, create=False)
     except DatabaseError as error:
-        raise click.UsageError(str(error)) from error
+        raise HistoryCommandError(str(error)) from error
     try:
         yield stored
         sys.stdout.flush()
@@ -90,6 +96,6 @@ def _writing(out: Path | None) -> Iterator[TextIO]:
     try:
         file = out.open("w", encoding="utf-8")
     except OSError as error:
-        raise click.UsageError(f"{out} cannot be written: {error.strerror}.") from error
+        raise HistoryCommandError(f"{out} cannot be written: {error.strerror}.") from error
     with file:
         yield file

@@ -6,6 +6,7 @@ import re
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 import uuid
 from collections.abc import Callable
@@ -23,20 +24,27 @@ class ServerProcess:
     """A server in a process group of its own, as a person starts it; `url` once it can be reached."""
 
     def __init__(self, command: list[str], **environment: str) -> None:
+        self._errors = tempfile.TemporaryFile("w+")  # noqa: SIM115  (closed with the server)
         self.process = subprocess.Popen(
             command,
             cwd=ROOT,
             env=os.environ | environment,
             stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
+            stderr=self._errors,
             text=True,
             start_new_session=True,
         )
         line = self.process.stdout.readline() if self.process.stdout else ""
         found = re.search(r"http://\S+", line)
         if not found:
-            raise RuntimeError(f"The server did not start: {line}{self.process.communicate()}")
+            self.close()
+            raise RuntimeError(f"The server did not start: {line}{self.errors()}")
         self.url = found[0].rstrip("/")
+
+    def errors(self) -> str:
+        """What it has written to stderr."""
+        self._errors.seek(0)
+        return self._errors.read()
 
     def terminate(self, timeout: float = 60) -> int:
         """SIGTERM -> exit code."""
@@ -56,6 +64,7 @@ class ServerProcess:
         if self.process.poll() is None:
             os.killpg(self.process.pid, signal.SIGKILL)
             self.wait()
+        self._errors.close()
 
 
 class Refused(Exception):
@@ -95,11 +104,17 @@ class WireClient:
     def send_frame(self, frame: str) -> None:
         self._socket.send(frame)
 
+    def send_bytes(self, attachment: bytes) -> None:
+        self._socket.send_binary(attachment)
+
     def call(self, event: str, payload: Any = None, **fields: Any) -> dict[str, Any]:
         """Send an event -> what it is acknowledged with."""
         self._next_ack += 1
         number = self._next_ack
         self.send_frame(f"42{number}" + json.dumps([event, fields if payload is None else payload]))
+        return self.answer_to(number)
+
+    def answer_to(self, number: int) -> dict[str, Any]:
         while number not in self._acks:
             self._read()
         return dict(self._acks.pop(number))

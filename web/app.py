@@ -1,7 +1,10 @@
 """The application factory: wiring only."""
 
+import logging
+import sys
 from typing import Any, cast
 
+import structlog
 from flask import Flask
 from flask_socketio import SocketIO
 
@@ -9,7 +12,23 @@ from chatbot.history import open_history
 from web.config import Settings
 from web.conversations import ConversationService, Engine
 from web.events import Events
+from web.protocol import TextPacket
 from web.routes import add_routes
+
+
+def configure_logging() -> None:
+    """One JSON object a line, on stderr. Nothing in them is a message's text: no local variables, no SQL parameters."""
+    structlog.configure(
+        processors=[
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso"),
+            structlog.processors.format_exc_info,
+            structlog.processors.JSONRenderer(),
+        ],
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+    )
+    # Engine.IO prints a traceback for every frame it cannot read, so anybody could fill the log.
+    logging.getLogger("engineio.server").addFilter(lambda record: record.msg != "message handler error")
 
 
 def create_app(settings: Settings, engine: Engine) -> Flask:
@@ -17,6 +36,7 @@ def create_app(settings: Settings, engine: Engine) -> Flask:
 
     `app.extensions` holds 'socketio' and 'conversations' (call its `close` at the end). Raises DatabaseError.
     """
+    configure_logging()
     app = Flask(__name__)
     socketio = SocketIO(
         app,
@@ -26,6 +46,7 @@ def create_app(settings: Settings, engine: Engine) -> Flask:
         cors_allowed_origins=list(settings.origins) if settings.origins else None,
         max_http_buffer_size=4 * settings.event_bytes,  # beyond it the connection is closed, below it an error is sent
         manage_session=False,
+        serializer=TextPacket,
     )
 
     def emit(user_id: str, event: str, payload: dict[str, Any]) -> None:

@@ -19,12 +19,12 @@ def serve(**flags: Any) -> None:
     CHATBOT_MESSAGE_CHARACTERS, CHATBOT_EVENT_BYTES, CHATBOT_MESSAGES_PER_MINUTE and CHATBOT_DRAIN_SECONDS.
     """
     from web.config import Settings, SettingsError
-    from web.server import run
+    from web.server import ServeError, run
 
     try:
         settings = Settings.from_environment(os.environ, **flags)
     except SettingsError as error:
-        raise click.UsageError(str(error)) from error
+        raise ServeError(str(error)) from error
     run(settings, lambda: _engine(settings.checkpoint))
 
 

@@ -4,9 +4,33 @@ from typing import Annotated, Any
 from uuid import UUID
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
+from socketio import packet
+from socketio.packet import Packet
 
 PROTOCOL = 1
 SYNC_LIMIT = 200
+
+
+class TextPacket(Packet):
+    """Socket.IO's packets, so that none leaves its sender without an answer.
+
+    A binary event (one whose attachments never come would leave its connection deaf), an event without a proper name
+    and one with a name that Socket.IO keeps for itself become an event that no handler knows, acknowledged as invalid.
+    """
+
+    def decode(self, encoded_packet: str) -> int:
+        attachments = super().decode(encoded_packet)
+        if self.packet_type == packet.BINARY_EVENT or self._is_malformed_event():
+            self.packet_type, self.data = packet.EVENT, ["(malformed)"]
+        elif self.packet_type == packet.BINARY_ACK:
+            raise ValueError("nothing is ever asked of a client that it could answer in binary")
+        return 0 if self.packet_type == packet.EVENT else int(attachments or 0)
+
+    def _is_malformed_event(self) -> bool:
+        if self.packet_type != packet.EVENT:
+            return False
+        name = self.data[0] if isinstance(self.data, list) and self.data else None
+        return not isinstance(name, str) or name in ("connect", "disconnect", "*")
 
 
 class ProtocolError(Exception):
@@ -30,9 +54,11 @@ def _uuid(text: str) -> str:
         raise ValueError("this is not a UUID") from None
 
 
-def _without_null(text: str) -> str:
+def _storable(text: str) -> str:
     if "\0" in text:
         raise ValueError("text cannot hold the character U+0000")  # PostgreSQL cannot store it
+    if any("\ud800" <= character <= "\udfff" for character in text):
+        raise ValueError("text holds half of a surrogate pair")
     return text
 
 
@@ -43,7 +69,7 @@ def _with_words(text: str) -> str:
 
 
 Id = Annotated[str, AfterValidator(_uuid), Field(json_schema_extra={"format": "uuid"})]
-PlainText = Annotated[str, AfterValidator(_without_null)]
+PlainText = Annotated[str, AfterValidator(_storable)]
 Utterance = Annotated[PlainText, AfterValidator(_with_words)]
 Title = Annotated[PlainText, StringConstraints(strip_whitespace=True, min_length=1, max_length=200)]
 Seq = Annotated[int, Field(ge=0, le=2**31 - 1)]
@@ -65,7 +91,7 @@ class Place(Payload):
 class Hello(Payload):
     """The connect packet's `auth`."""
 
-    token: Annotated[str, Field(max_length=200)] | None = None
+    token: Annotated[PlainText, Field(max_length=200)] | None = None
     protocol: int = PROTOCOL
     resume: Annotated[list[Place], Field(max_length=100)] = []
 

@@ -1,0 +1,551 @@
+"""Protocol v1 over websockets, with the echo engine answering."""
+
+import json
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+import socketio
+import websocket
+from flask import Flask
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from tests.clients import Refused, ServerProcess, WireClient
+from tests.echo_engine import EchoEngine
+from web.app import create_app, drain
+from web.config import Settings
+
+StartServer = Callable[..., ServerProcess]
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
+    from tests.clients import ECHO_SERVER
+
+    path = tmp_path_factory.mktemp("events") / "chatbot.db"
+    server = ServerProcess([*ECHO_SERVER, "--database", f"sqlite:///{path}", "--delay", "0.02"])
+    yield server
+    server.close()
+
+
+@pytest.fixture
+def client(server: ServerProcess) -> Iterator[WireClient]:
+    with WireClient(server.url) as client:
+        yield client
+
+
+@pytest.fixture
+def app(tmp_path: Path) -> Iterator[Flask]:
+    app = create_app(Settings(database=f"sqlite:///{tmp_path}/chatbot.db"), EchoEngine())
+    yield app
+    drain(app, 1)
+
+
+def code(answer: dict[str, Any]) -> str:
+    assert answer["ok"] is False
+    assert answer["error"]["message"]
+    return str(answer["error"]["code"])
+
+
+def new_key() -> str:
+    return str(uuid.uuid4())
+
+
+# Connecting
+
+
+def test_a_new_visitor_is_given_an_identity_and_keeps_it(server: ServerProcess, client: WireClient) -> None:
+    assert client.ready["protocol"] == 1
+    assert client.ready["limits"] == {
+        "message_characters": 4000,
+        "event_bytes": 65536,
+        "messages_per_minute": 100,
+        "connections_per_user": 10,
+    }
+    assert client.ready["model"] == {"checkpoint": "echo"}
+    with WireClient(server.url, token=client.token, protocol=1) as again:
+        assert again.ready["user_id"] == client.ready["user_id"]
+        assert "token" not in again.ready
+
+
+@pytest.mark.parametrize(
+    ("auth", "expected"),
+    [
+        ({"token": "of somebody else"}, "unauthenticated"),
+        ({"token": "x" * 1000}, "invalid"),
+        ({"token": 7}, "invalid"),
+        ({"protocol": 2}, "invalid"),
+        ({"resume": [{"conversation_id": "x"}]}, "invalid"),
+        ({"resume": [{}] * 101}, "invalid"),
+        ({"unknown": True}, "invalid"),
+    ],
+)
+def test_a_connection_that_cannot_be_is_refused_with_a_code(
+    server: ServerProcess, auth: dict[str, Any], expected: str
+) -> None:
+    with pytest.raises(Refused) as caught:
+        WireClient(server.url, **auth)
+    assert caught.value.error["code"] == expected
+
+
+def test_a_foreign_origin_is_not_let_in(server: ServerProcess) -> None:
+    address = server.url.replace("http", "ws") + "/socket.io/?EIO=4&transport=websocket"
+    with pytest.raises(websocket.WebSocketBadStatusException, match="400"):
+        websocket.create_connection(address, origin="http://evil.example")
+    websocket.create_connection(address, origin=server.url).close()
+
+
+def test_the_connections_of_a_user_and_of_a_server_are_limited(start_server: StartServer, tmp_path: Path) -> None:
+    limits = {"CHATBOT_CONNECTIONS": "3", "CHATBOT_CONNECTIONS_PER_USER": "2"}
+    server = start_server(f"sqlite:///{tmp_path}/chatbot.db", **limits)
+    with WireClient(server.url) as first, WireClient(server.url, token=first.token):
+        with pytest.raises(Refused) as caught:
+            WireClient(server.url, token=first.token)
+        assert caught.value.error["code"] == "rate_limited"
+        with WireClient(server.url), pytest.raises(Refused) as caught:
+            WireClient(server.url)
+        assert caught.value.error["code"] == "overloaded"
+        assert caught.value.error["retry_after_ms"] > 0
+    deadline = time.monotonic() + 30
+    while True:  # the places are free again
+        try:
+            return WireClient(server.url, token=first.token).close()
+        except Refused:
+            assert time.monotonic() < deadline
+
+
+# Conversations
+
+
+def test_a_whole_turn_arrives_in_order(client: WireClient) -> None:
+    conversation = client.create()
+    sent = client.send(conversation, "How are you today?")
+    reply = client.reply_to(sent)
+    assert sent == {
+        "ok": True,
+        "message_id": sent["message_id"],
+        "reply_id": sent["reply_id"],
+        "seq": 1,
+        "duplicate": False,
+    }
+    assert (reply["text"], reply["status"]) == ("You said: How are you today?", "completed")
+    events = client.events(conversation)
+    assert [(event["seq"], event["type"]) for event in events] == [
+        (1, "message.created"),
+        (2, "reply.started"),
+        (3, "reply.completed"),
+    ]
+    assert events[0]["data"]["message_id"] == events[1]["data"]["parent_id"] == reply["parent_id"]
+    deltas = client.deltas(sent["reply_id"])
+    assert [delta["index"] for delta in deltas] == list(range(len(deltas)))
+    assert "".join(delta["text"] for delta in deltas) == reply["text"]
+    names = [name for name, _ in client.received]
+    assert names.index("reply.delta") > names.index("event")
+    assert names[-1] == "event"
+
+
+def test_words_are_sent_together_and_not_one_by_one(start_server: StartServer, tmp_path: Path) -> None:
+    server = start_server(f"sqlite:///{tmp_path}/chatbot.db", delay=0.001)
+    with WireClient(server.url) as client:
+        sent = client.send(client.create(), "word " * 400)
+        client.reply_to(sent)
+        assert 2 <= len(client.deltas(sent["reply_id"])) <= 100
+
+
+def test_every_tab_of_a_user_hears_everything_and_nobody_else_does(server: ServerProcess, client: WireClient) -> None:
+    with WireClient(server.url, token=client.token) as tab, WireClient(server.url) as stranger:
+        conversation = client.create()
+        client.say(conversation, "Hello")
+        tab.wait_for("event", lambda event: event["type"] == "reply.completed")
+        assert tab.events(conversation) == client.events(conversation)
+        tab.call("conversation.rename", conversation_id=conversation, title="  Greetings ")
+        tab.call("conversation.delete", conversation_id=conversation)
+        client.wait_for("notice", lambda notice: notice["type"] == "conversation.deleted")
+        notices = [
+            (data["type"], data["conversation"].get("title")) for name, data in client.received if name == "notice"
+        ]
+        assert notices == [
+            ("conversation.created", None),
+            ("conversation.renamed", "Hello"),
+            ("conversation.renamed", "Greetings"),
+            ("conversation.deleted", None),
+        ]
+        assert stranger.call("conversation.list")["conversations"] == []
+        stranger.read_for(0.2)
+        assert [name for name, _ in stranger.received] == ["ready"]
+
+
+def test_conversations_are_listed_renamed_and_deleted(client: WireClient) -> None:
+    first, second = client.create(), client.create()
+    client.call("conversation.rename", conversation_id=first, title="First")
+    listed = client.call("conversation.list")["conversations"]
+    assert [(found["conversation_id"], found["title"], found["last_seq"]) for found in listed] == [
+        (first, "First", 1),
+        (second, None, 0),
+    ]
+    assert client.call("conversation.delete", conversation_id=first) == {"ok": True}
+    assert code(client.call("sync", conversation_id=first)) == "not_found"
+    assert [found["conversation_id"] for found in client.call("conversation.list")["conversations"]] == [second]
+
+
+def test_an_event_for_another_users_things_is_not_found(server: ServerProcess, client: WireClient) -> None:
+    conversation = client.create()
+    sent = client.send(conversation, "Mine")
+    client.reply_to(sent)
+    mine = {"conversation_id": conversation}
+    attempts: dict[str, dict[str, Any]] = {
+        "message.send": mine | {"client_msg_id": new_key(), "text": "Hello"},
+        "message.edit": mine | {"client_msg_id": new_key(), "text": "Hello", "message_id": sent["message_id"]},
+        "reply.stop": mine | {"reply_id": sent["reply_id"]},
+        "reply.regenerate": mine | {"reply_id": sent["reply_id"]},
+        "feedback.set": mine | {"reply_id": sent["reply_id"], "rating": 1},
+        "conversation.rename": mine | {"title": "Stolen"},
+        "conversation.delete": mine,
+        "sync": mine | {"after_seq": 0},
+    }
+    with WireClient(server.url, resume=[mine]) as stranger:
+        for event, payload in attempts.items():
+            assert code(stranger.call(event, payload)) == "not_found"
+            assert code(stranger.call(event, payload | {"conversation_id": new_key()})) == "not_found"
+        elsewhere = {"conversation_id": stranger.create()}
+        for event in ("message.edit", "reply.stop", "reply.regenerate", "feedback.set"):
+            assert code(stranger.call(event, attempts[event] | elsewhere)) == "not_found"
+        parent = {"parent_id": sent["reply_id"]}
+        assert code(stranger.call("message.send", attempts["message.send"] | elsewhere | parent)) == "not_found"
+        assert stranger.events(conversation) == []
+    assert client.call("sync", mine)["events"] == client.events(conversation)
+
+
+# Delivery
+
+
+def test_the_same_message_again_is_answered_from_the_first_one(client: WireClient) -> None:
+    conversation, key = client.create(), new_key()
+    first = client.send(conversation, "Once", key)
+    again = client.send(conversation, "Once", key)
+    assert again == first | {"duplicate": True}
+    client.reply_to(first)
+    assert client.send(conversation, "Once", key.upper()) == first | {"duplicate": True}
+    assert code(client.send(conversation, "Twice", key)) == "idempotency_conflict"
+    assert [event["seq"] for event in client.events(conversation)] == [1, 2, 3]
+
+
+def test_a_second_message_during_a_reply_is_busy(client: WireClient) -> None:
+    conversation = client.create()
+    sent = client.send(conversation, "word " * 50)
+    assert code(client.send(conversation, "And?")) == "busy"
+    assert code(client.call("reply.regenerate", conversation_id=conversation, reply_id=sent["reply_id"])) == "busy"
+    client.call("reply.stop", conversation_id=conversation, reply_id=sent["reply_id"])
+    client.reply_to(sent)
+    assert client.send(conversation, "And?")["ok"]
+
+
+def test_of_two_tabs_that_send_at_once_one_is_busy(server: ServerProcess, client: WireClient) -> None:
+    conversation = client.create()
+    with WireClient(server.url, token=client.token) as tab, ThreadPoolExecutor(2) as pool:
+        answers = list(pool.map(lambda sender: sender.send(conversation, "Me first! " * 20), (client, tab)))
+    assert sorted(answer.get("error", {}).get("code", "ok") for answer in answers) == ["busy", "ok"]
+
+
+def test_a_client_that_returns_is_sent_what_it_missed(server: ServerProcess, client: WireClient) -> None:
+    conversation, other = client.create(), client.create()
+    client.say(conversation, "Before")
+    client.say(other, "Elsewhere")
+    resume = [{"conversation_id": conversation, "after_seq": 2}, {"conversation_id": other, "after_seq": 3}]
+    with WireClient(server.url, token=client.token, resume=resume) as back:
+        assert back.wait_for("event") == client.events(conversation)[2]
+        back.say(other, "On with it")
+        assert [event["seq"] for event in back.events(other)] == [4, 5, 6]
+        assert [event["seq"] for event in back.events(conversation)] == [3]
+
+
+def test_sync_gives_the_events_in_pages(client: WireClient) -> None:
+    conversation = client.create()
+    client.say(conversation, "One")
+    client.say(conversation, "Two")
+    page = client.call("sync", conversation_id=conversation, after_seq=1, limit=3)
+    assert [event["seq"] for event in page["events"]] == [2, 3, 4]
+    assert page["more"] is True
+    page = client.call("sync", conversation_id=conversation, after_seq=4)
+    assert page == {"ok": True, "events": client.events(conversation)[4:], "more": False, "partial": []}
+
+
+def test_a_client_that_joins_late_sees_the_reply_so_far_and_goes_on(server: ServerProcess, client: WireClient) -> None:
+    conversation = client.create()
+    sent = client.send(conversation, "word " * 30)
+    client.wait_for("reply.delta", lambda delta: delta["index"] == 3)
+    with WireClient(server.url, token=client.token) as late:
+        [partial] = late.call("sync", conversation_id=conversation)["partial"]
+        reply = late.reply_to(sent)
+        rest = [delta for delta in late.deltas(sent["reply_id"]) if delta["index"] >= partial["next_index"]]
+    assert partial["next_index"] > 3
+    assert [delta["index"] for delta in rest] == list(range(partial["next_index"], partial["next_index"] + len(rest)))
+    assert partial["text"] + "".join(delta["text"] for delta in rest) == reply["text"]
+
+
+# Replies
+
+
+def test_a_stopped_reply_keeps_its_words_so_far(client: WireClient) -> None:
+    conversation = client.create()
+    sent = client.send(conversation, "word " * 200)
+    client.wait_for("reply.delta")
+    stop = {"conversation_id": conversation, "reply_id": sent["reply_id"]}
+    assert client.call("reply.stop", stop) == {"ok": True}
+    reply = client.reply_to(sent)
+    assert reply["status"] == "stopped"
+    assert reply["text"] == "".join(delta["text"] for delta in client.deltas(sent["reply_id"]))
+    assert client.call("reply.stop", stop) == {"ok": True}
+    assert client.say(conversation, "Go on") == "You said: Go on"
+
+
+def test_another_reply_and_an_edit_branch_off(client: WireClient) -> None:
+    conversation = client.create()
+    first = client.send(conversation, "Hello")
+    client.reply_to(first)
+    again = client.call("reply.regenerate", conversation_id=conversation, reply_id=first["reply_id"])
+    reply = client.completed(again["reply_id"])
+    assert (reply["parent_id"], reply["text"]) == (first["message_id"], "You said: Hello")
+    edit = {"conversation_id": conversation, "message_id": first["message_id"], "client_msg_id": new_key()}
+    edited = client.call("message.edit", edit | {"text": "Hi"})
+    assert client.reply_to(edited)["text"] == "You said: Hi"
+    created = client.events(conversation)[-3]["data"]
+    assert (created["message_id"], created["parent_id"]) == (edited["message_id"], None)
+    assert client.call("message.edit", edit | {"text": "Hi"}) == edited | {"duplicate": True}
+    back = client.send(conversation, "Back", parent_id=first["reply_id"])
+    client.reply_to(back)
+    assert client.events(conversation)[-3]["data"]["parent_id"] == first["reply_id"]
+
+
+def test_a_reply_that_failed_says_so_and_the_conversation_goes_on(client: WireClient) -> None:
+    conversation = client.create()
+    reply = client.reply_to(client.send(conversation, "please fail"))
+    assert (reply["status"], reply["text"]) == ("failed", "")
+    assert client.say(conversation, "Still there?") == "You said: Still there?"
+
+
+def test_feedback_is_an_event_of_the_conversation(client: WireClient) -> None:
+    conversation = client.create()
+    sent = client.send(conversation, "Hello")
+    client.reply_to(sent)
+    place = {"conversation_id": conversation, "reply_id": sent["reply_id"]}
+    assert client.call("feedback.set", place | {"rating": -1, "better_text": "Good day!"}) == {"ok": True}
+    data = client.wait_for("event", lambda event: event["type"] == "feedback.set")["data"]
+    assert data == {"reply_id": sent["reply_id"], "rating": -1, "better_text": "Good day!"}
+    assert code(client.call("feedback.set", place | {"rating": 2})) == "invalid"
+    assert code(client.call("feedback.set", place | {"rating": 1, "better_text": "x" * 4001})) == "too_large"
+
+
+def test_a_conversation_deleted_during_its_reply_is_gone(client: WireClient) -> None:
+    conversation = client.create()
+    sent = client.send(conversation, "word " * 100)
+    client.wait_for("reply.delta")
+    assert client.call("conversation.delete", conversation_id=conversation) == {"ok": True}
+    client.received.clear()
+    client.read_for(0.3)
+    assert client.deltas(sent["reply_id"]) == []
+    assert client.events(conversation) == []
+    assert client.call("conversation.list")["conversations"] == []
+
+
+@pytest.mark.parametrize(
+    "text", ["<img src=x onerror=alert(1)>", "'; DROP TABLE users; --", "\u202e \U0001f600 \\u0000"]
+)
+def test_text_comes_back_as_it_went(client: WireClient, text: str) -> None:
+    conversation = client.create()
+    assert client.say(conversation, text) == f"You said: {text}"
+    assert client.events(conversation)[0]["data"]["text"] == text
+
+
+# Limits
+
+
+def test_a_message_may_have_4000_characters_and_no_more(client: WireClient) -> None:
+    conversation = client.create()
+    assert code(client.send(conversation, "x" * 4001)) == "too_large"
+    sent = client.send(conversation, "\U0001f600" * 4000)
+    assert sent["ok"]
+
+
+def test_an_event_may_have_64_kilobytes_and_no_more(client: WireClient) -> None:
+    empty = len(json.dumps({"title": ""}, separators=(",", ":")))
+    assert code(client.call("conversation.create", title="x" * (65536 - empty))) == "invalid"
+    assert code(client.call("conversation.create", title="x" * (65536 - empty + 1))) == "too_large"
+    assert code(client.call("conversation.create", title="x" * 200_000)) == "too_large"
+    assert client.call("conversation.list")["ok"]
+
+
+def test_an_event_far_too_large_ends_the_connection_and_nothing_else(server: ServerProcess, client: WireClient) -> None:
+    with WireClient(server.url) as greedy, pytest.raises((ConnectionError, websocket.WebSocketException, OSError)):
+        greedy.call("conversation.create", title="x" * 5_000_000)
+    assert client.call("conversation.list")["ok"]
+
+
+def test_messages_are_limited_by_the_minute(start_server: StartServer, tmp_path: Path) -> None:
+    server = start_server(f"sqlite:///{tmp_path}/chatbot.db", CHATBOT_MESSAGES_PER_MINUTE="3")
+    with WireClient(server.url) as client, WireClient(server.url) as other:
+        conversation = client.create()
+        for _ in range(3):
+            client.say(conversation, "Hello")
+        refused = client.send(conversation, "Hello")
+        assert code(refused) == "rate_limited"
+        assert 0 < refused["error"]["retry_after_ms"] <= 60_000
+        assert other.say(other.create(), "Hello")
+
+
+# Malformed
+
+
+def raw_call(client: WireClient, frame: str) -> dict[str, Any]:
+    """Send what stands after the number of an acknowledged event -> its answer."""
+    client.send_frame(f"42999{frame}")
+    return client.answer_to(999)
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [None, [], "text", 7, True, {}, {"text": "x"}, {"conversation_id": None}, {"conversation_id": {"$ne": 1}}, [[[]]]],
+)
+def test_a_malformed_payload_is_invalid(client: WireClient, payload: Any) -> None:
+    for event in ("message.send", "message.edit", "reply.stop", "feedback.set", "sync", "conversation.delete"):
+        assert code(raw_call(client, json.dumps([event, payload]))) == "invalid"
+
+
+@pytest.mark.parametrize("text", ["", "  \n", "zero\0byte", 7, None, ["x"]])
+def test_a_message_without_proper_text_is_invalid(client: WireClient, text: Any) -> None:
+    assert code(client.send(client.create(), text)) == "invalid"
+
+
+def test_a_lone_surrogate_is_invalid(client: WireClient) -> None:
+    place = json.dumps({"conversation_id": client.create(), "client_msg_id": new_key(), "text": "?"})
+    assert code(raw_call(client, '["message.send",' + place.replace('"?"', '"\\ud800"') + "]")) == "invalid"
+
+
+@pytest.mark.parametrize(
+    "frame", ["[]", "[7]", "{}", "[null]", "[[]]", '[{"a":1}]', '["connect"]', '["disconnect"]', '["*"]']
+)
+def test_an_event_without_a_proper_name_is_invalid(client: WireClient, frame: str) -> None:
+    assert code(raw_call(client, frame)) == "invalid"
+    assert client.call("conversation.list")["ok"]
+
+
+def test_a_binary_event_does_not_make_its_connection_deaf(client: WireClient) -> None:
+    client.send_frame('451-77["message.send",{"_placeholder":true,"num":0}]')
+    assert code(client.answer_to(77)) == "invalid"
+    client.send_bytes(b"late attachment")
+    assert client.call("conversation.list")["ok"]
+
+
+def test_an_unknown_event_is_invalid(client: WireClient) -> None:
+    assert code(client.call("conversation.explode", everything=True)) == "invalid"
+    assert code(client.call("constructor")) == "invalid"
+
+
+@pytest.mark.parametrize(
+    "frame",
+    ["", "4", "42", "42[", "42{}", "42[]", "42[7]", "42[[]]", "42[null,1]", "421[{}]", "43", "43[]", "439[1]", "45",
+     "46", "451-", "40/other,", "40", "41/other,", "9", "x", "2probe", "42" + "[" * 50_000,
+     '42["sync",' + "9" * 5000 + "]"],
+)  # fmt: skip
+def test_a_malformed_frame_harms_nobody_else(server: ServerProcess, client: WireClient, frame: str) -> None:
+    with WireClient(server.url) as vandal:
+        vandal.send_frame(frame)
+        vandal.send_frame(frame)
+    assert client.call("conversation.list")["ok"]
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=30) | st.uuids().map(str),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=10), inner, max_size=4),
+    max_leaves=12,
+)
+FIELDS = ("conversation_id", "client_msg_id", "text", "parent_id", "reply_id", "message_id", "rating", "better_text",
+          "title", "after_seq", "limit")  # fmt: skip
+PAYLOADS = JSON | st.dictionaries(st.sampled_from(FIELDS), JSON, max_size=6)
+EVENTS = (
+    "message.send", "message.edit", "reply.stop", "reply.regenerate", "feedback.set", "conversation.create",
+    "conversation.rename", "conversation.delete", "conversation.list", "sync", "message", "json", "connect",
+)  # fmt: skip
+
+
+@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(event=st.sampled_from(EVENTS) | st.text(max_size=10), arguments=st.lists(PAYLOADS, max_size=2))
+def test_whatever_is_sent_is_acknowledged(app: Flask, event: str, arguments: list[Any]) -> None:
+    client = app.extensions["socketio"].test_client(app)
+    answer = client.emit(event, *arguments, callback=True)
+    assert answer["ok"] or answer["error"]["code"] in ("invalid", "not_found", "too_large")
+    client.disconnect()
+
+
+def test_an_error_inside_is_acknowledged_as_internal(app: Flask, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*arguments: Any) -> None:
+        raise RuntimeError("a secret path")
+
+    client = app.extensions["socketio"].test_client(app)
+    monkeypatch.setattr(app.extensions["conversations"], "create", fail)
+    answer = client.emit("conversation.create", {}, callback=True)
+    assert code(answer) == "internal"
+    assert "secret" not in answer["error"]["message"]
+    client.disconnect()
+
+
+# Other clients
+
+
+def test_the_official_python_client_holds_a_conversation(server: ServerProcess) -> None:
+    with socketio.SimpleClient() as client:
+        client.connect(server.url, transports=["websocket"])
+        assert client.receive(timeout=10)[0] == "ready"
+        conversation = client.call("conversation.create", {})["conversation_id"]
+        message = {"conversation_id": conversation, "client_msg_id": new_key(), "text": "Hello, you"}
+        reply_id = client.call("message.send", message)["reply_id"]
+        while True:
+            name, payload = client.receive(timeout=10)
+            if name == "event" and payload["type"] == "reply.completed":
+                break
+        assert payload["data"]["reply_id"] == reply_id
+        assert payload["data"]["text"] == "You said: Hello, you"
+
+
+def test_many_conversations_at_once_stay_apart(server: ServerProcess) -> None:
+    def chat(number: int) -> None:
+        with WireClient(server.url) as client:
+            conversation = client.create()
+            for turn in range(3):
+                assert client.say(conversation, f"{number} {turn}") == f"You said: {number} {turn}"
+            events = client.events(conversation)
+            assert [event["seq"] for event in events] == list(range(1, 10))
+            assert len([name for name, _ in client.received if name == "event"]) == 9
+
+    with ThreadPoolExecutor(30) as pool:
+        list(pool.map(chat, range(30)))
+
+
+def test_the_dialogue_state_is_handed_from_turn_to_turn(app: Flask) -> None:
+    engine = app.extensions["conversations"].engine
+    client = app.extensions["socketio"].test_client(app)
+    conversation = client.emit("conversation.create", {}, callback=True)["conversation_id"]
+
+    def say(text: str) -> None:
+        place = {"conversation_id": conversation, "client_msg_id": new_key()}
+        reply_id = client.emit("message.send", place | {"text": text}, callback=True)["reply_id"]
+        status = app.extensions["conversations"].history
+        user = status.conversations()[0].user_id
+        while status.reply_status(user, conversation, reply_id) == "started":
+            time.sleep(0.01)
+
+    say("One")
+    say("Two")
+    first, second = engine.requests
+    assert (first.context, first.state) == ((), None)
+    assert second.context == ("One", "You said: One")
+    assert second.state.checkpoint == "echo"
+    engine.checkpoint.id = "another"
+    say("Three")
+    assert engine.requests[2].state.checkpoint == "echo"
+    client.disconnect()
