@@ -412,6 +412,7 @@ def best_first(
     return sorted(range(len(hypotheses)), key=rank)
 
 
+@torch.inference_mode()
 def decode(
     model: Model,
     states: Tensor,

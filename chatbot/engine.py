@@ -248,7 +248,7 @@ class ChatEngine:
         """Reads the users' utterances into the dialogue states, and starts the searches for replies."""
         for turn in turns:
             turn.utterance = self._ids(turn.request.utterance)
-            turn.context = [self._ids(text) for text in turn.request.context[-CONTEXT_TURNS:]]
+            turn.context = [self._ids(text) for text in turn.request.context[-CONTEXT_TURNS:] if text.strip()]
         carried = [self._carried(turn.request.state) for turn in turns]
         heard = [
             [turn.utterance] if state is not None else [*turn.context, turn.utterance]

@@ -211,6 +211,11 @@ def test_a_lost_state_is_rebuilt_from_the_last_turns_in_one_batch(checkpoint: Ch
     assert floats(rebuilt.state_before) == pytest.approx(floats(carried.state_before), abs=1e-5)
 
 
+def test_a_reply_that_was_stopped_before_its_first_word_leaves_no_trace_in_a_rebuilt_state(engine: ChatEngine) -> None:
+    with_blank = engine.reply(ReplyRequest("And you?", context=("Hello", "", "Yes!")))
+    assert with_blank == engine.reply(ReplyRequest("And you?", context=("Hello", "Yes!")))
+
+
 def test_a_rebuilt_state_costs_no_more_than_the_last_turns(checkpoint: Checkpoint) -> None:
     encoded: list[int] = []
     spy(checkpoint, "encode", lambda utterances, _: encoded.append(len(utterances)))

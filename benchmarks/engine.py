@@ -1,0 +1,72 @@
+"""Replies a second of the engine, as ratios measured in one run: `python benchmarks/engine.py [CHECKPOINT]`.
+
+Replies of 20 tokens, greedy and chosen among candidates, asked for one by one and by 8 and 64 conversations at once.
+Random weights of the default sizes do as well as trained ones; a checkpoint is taken where one is named.
+"""
+
+import sys
+import tempfile
+import threading
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+
+from chatbot.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from chatbot.decoding import DEFAULT, GREEDY
+from chatbot.engine import ChatEngine, Reply, ReplyRequest
+from chatbot.model import HRED, ModelConfig
+from data.vocabulary import SPECIALS, Vocabulary
+
+WORDS, TOKENS, ROUNDS = 12_000, 20, 3
+
+
+def main() -> None:
+    with tempfile.TemporaryDirectory() as scratch:
+        checkpoint = load_checkpoint(sys.argv[1]) if len(sys.argv) > 1 else random_checkpoint(Path(scratch) / "random")
+    print(f"{torch.get_num_threads()} threads, {len(checkpoint.vocabulary):,} tokens in the vocabulary")
+    for name, decoding in {"greedy": GREEDY, f"best of {DEFAULT.candidates}": DEFAULT}.items():
+        decoding = replace(decoding, min_tokens=TOKENS, max_tokens=TOKENS)
+        with ChatEngine(checkpoint, decoding) as engine:
+            replies_a_second(engine, conversations=1)  # warm up
+            speeds = {size: measured(engine, size) for size in (1, 8, 64)}
+        for size, speed in speeds.items():
+            print(f"{name:>12}, {size:2} at once: {speed:7.1f} replies/s = {speed / speeds[1]:5.2f} x one by one")
+
+
+def measured(engine: ChatEngine, conversations: int) -> float:
+    """The best of a few rounds: whatever else the machine does only makes it slower."""
+    return max(replies_a_second(engine, conversations) for _ in range(ROUNDS))
+
+
+def replies_a_second(engine: ChatEngine, conversations: int) -> float:
+    """Each conversation asks for its next reply when it has the last."""
+    turns = 8 if conversations == 1 else 2
+    left = threading.Semaphore(0)
+
+    def converse(request: ReplyRequest, turn: int) -> None:
+        def next_turn(reply: Reply) -> None:
+            if turn + 1 < turns:
+                converse(replace(request, state=reply.state_after), turn + 1)
+            else:
+                left.release()
+
+        engine.submit(request, lambda delta: None, next_turn)
+
+    begin = time.perf_counter()
+    for number in range(conversations):
+        converse(ReplyRequest(f"w{number} w{number + 1} w{number + 2}", seed=number), 0)
+    for _ in range(conversations):
+        left.acquire()
+    return conversations * turns / (time.perf_counter() - begin)
+
+
+def random_checkpoint(folder: Path) -> Checkpoint:
+    torch.manual_seed(0)
+    vocabulary = Vocabulary([*SPECIALS, *(f"w{number}" for number in range(WORDS - len(SPECIALS)))])
+    return save_checkpoint(folder, HRED(ModelConfig(len(vocabulary))), vocabulary, {})
+
+
+if __name__ == "__main__":
+    main()
