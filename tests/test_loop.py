@@ -105,7 +105,7 @@ def test_a_stage_leaves_figures_curves_and_its_best_checkpoint(store, tmp_path):
     assert len(rows) == 4
     assert rows[-1]["perplexity"] < rows[0]["perplexity"] < len(_VOCABULARY) * 1.5
     assert (tmp_path / "run" / "curves.png").read_bytes().startswith(b"\x89PNG")
-    best = json.loads((tmp_path / "run" / "best" / "metrics.json").read_text())
+    best = json.loads((tmp_path / "run" / "kept" / "metrics.json").read_text())
     assert best["validation"]["perplexity"] == min(row["perplexity"] for row in rows)
 
 

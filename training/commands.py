@@ -1,8 +1,14 @@
 """`chatbot train` and `chatbot word2vec`."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
+
+from data.commands import prepare
+
+if TYPE_CHECKING:
+    from training.config import CorpusConfig
 
 
 class _UserError(click.ClickException):
@@ -11,7 +17,8 @@ class _UserError(click.ClickException):
 
 @click.command()
 @click.argument("recipe", type=click.Path(path_type=Path))
-def train(recipe: Path) -> None:
+@click.pass_context
+def train(context: click.Context, recipe: Path) -> None:
     """Follow RECIPE, a TOML file, from corpora to a checkpoint: prepare, word2vec, pretrain, train.
 
     Stop it with Ctrl-C whenever you like; the same command goes on where it stopped.
@@ -23,7 +30,9 @@ def train(recipe: Path) -> None:
 
     console = Console(stderr=True)
     try:
-        folder = follow(read_recipe(recipe), console)
+        steps = read_recipe(recipe)
+        _prepare_if_missing(context, steps.corpus)
+        folder = follow(steps, console)
     except (ValueError, OSError) as error:
         raise _UserError(str(error)) from error
     except KeyboardInterrupt:
@@ -55,6 +64,17 @@ def word2vec(prepared: Path, out: Path | None, size: int, epochs: int, given: st
     except (ValueError, OSError) as error:
         raise _UserError(str(error)) from error
     click.echo(f"{coverage:.1%} of {len(vocabulary):,} words have a vector in {given or target}")
+
+
+def _prepare_if_missing(context: click.Context, corpus: "CorpusConfig") -> None:
+    if (corpus.prepared / "report.json").is_file():
+        click.echo(f"Learning from the corpora prepared in {corpus.prepared}.", err=True)
+        return
+    at_hand = [source for source in corpus.sources if source == "chitchat" or Path(source).exists()]
+    if not at_hand:
+        raise _UserError(f"None of the corpora {', '.join(corpus.sources)} is there; put one in place or name another.")
+    click.echo(f"Preparing {', '.join(at_hand)} in {corpus.prepared}.", err=True)
+    context.invoke(prepare, sources=at_hand, out=corpus.prepared, vocabulary_size=corpus.vocabulary_size)
 
 
 commands: dict[str, click.Command] = {"train": train, "word2vec": word2vec}

@@ -61,6 +61,7 @@ class StageConfig:
     frozen_words_tokens: Annotated[int, Field(ge=0, strict=True)] = 0  # how long word2vec's embeddings stay as they are
     validate_every: Whole = 500_000  # target tokens
     validation_dialogues: Whole = 2_000
+    keep: Literal["best", "last"] = "best"  # the model of the best validation, or of the last
     patience: Whole = 4  # validations without a better perplexity before the stage ends
 
 

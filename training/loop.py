@@ -1,7 +1,7 @@
 """One stage of training: batches in, a better model out; interrupted at any moment, it goes on where it was.
 
 A stage's folder holds `latest.safetensors` (weights, optimiser and progress in one file, replaced in one step),
-`metrics.jsonl`, `curves.png` and `best/`, the checkpoint of the best validation. Knows no corpus format.
+`metrics.jsonl`, `curves.png` and `kept/`, the checkpoint of the best (or the last) validation. Knows no corpus format.
 """
 
 import json
@@ -82,14 +82,14 @@ class Stage:
         return self.folder / "latest.safetensors"
 
     def run(self, console: Console) -> HRED:
-        """Trains to the end of the stage and returns the best model; saves before an interruption goes on its way."""
+        """Trains to the end of the stage and returns the model it keeps; saves before an interruption goes on its way."""
         with _progress(console, self.name, self.config.target_tokens) as show:
             try:
                 self._run(console, show)
             except KeyboardInterrupt:
                 self._save()
                 raise
-        return load_checkpoint(self.folder / "best").model.requires_grad_(True)
+        return load_checkpoint(self.folder / "kept").model.requires_grad_(True)
 
     def _run(self, console: Console, show: Callable[[Position], None]) -> None:
         last_save = time.monotonic()
@@ -158,12 +158,12 @@ class Stage:
                 self.model, self.validation, config.batch_size, config.max_turns, config.validation_dialogues
             )
         position.validated_at = position.target_tokens
-        if figures["perplexity"] < position.best_perplexity:
-            position.best_perplexity, position.validations_without_better = figures["perplexity"], 0
+        better = figures["perplexity"] < position.best_perplexity
+        position.validations_without_better = 0 if better else position.validations_without_better + 1
+        position.best_perplexity = min(figures["perplexity"], position.best_perplexity)
+        if better or config.keep == "last":
             metrics = {"stage": self.name, "target_tokens": position.target_tokens, "validation": figures}
-            save_checkpoint(self.folder / "best", self.model, self.vocabulary, metrics)
-        else:
-            position.validations_without_better += 1
+            save_checkpoint(self.folder / "kept", self.model, self.vocabulary, metrics)
         row = {
             **asdict(position),
             "training_loss": self._training_loss,
@@ -177,7 +177,8 @@ class Stage:
         console.print(
             f"{self.name}: {position.target_tokens:,} target tokens, {speed:,.0f}/s, "
             f"perplexity {figures['perplexity']:.1f} (without the state {figures['perplexity_without_state']:.1f}), "
-            f"recall@1 of 10 {figures['recall_at_1_of_10']:.2f}"
+            f"recall@1 of 10 {figures['recall_at_1_of_10']:.2f}",
+            soft_wrap=True,
         )
 
     def _autocast(self) -> AbstractContextManager[object]:

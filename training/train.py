@@ -32,7 +32,9 @@ def train(recipe: Recipe, console: Console) -> Path:
     torch.manual_seed(recipe.seed)
     model = HRED(ModelConfig(len(vocabulary), **asdict(recipe.model)))
     _start_words(model, vocabulary, recipe, console)
-    if recipe.pretrain is not None:
+    if recipe.pretrain is not None and len(TokenStore.open(recipe.corpus.prepared / "pairs" / "train")) == 0:
+        console.print("pretrain: passed over, for the corpora hold no pairs (subtitles would)")
+    elif recipe.pretrain is not None:
         model = _run_stage("pretrain", "pairs", recipe.pretrain, model, vocabulary, recipe, console)
     _run_stage("train", "dialogues", recipe.train, model, vocabulary, recipe, console)
     return _finish(recipe.run)
@@ -72,19 +74,16 @@ def word2vec(prepared: Path, vocabulary: Vocabulary, out: Path, size: int, epoch
 def _run_stage(
     name: str, corpus: str, config: StageConfig, model: HRED, vocabulary: Vocabulary, recipe: Recipe, console: Console
 ) -> HRED:
-    train_split, validation = (
-        TokenStore.open(recipe.corpus.prepared / corpus / split) for split in ("train", "validation")
-    )
-    stage = Stage(
-        name, config, model, vocabulary, train_split, validation, recipe.run / name, recipe.precision, recipe.seed
-    )
+    folder = recipe.corpus.prepared / corpus
+    learned, judged = (TokenStore.open(folder / split) for split in ("train", "validation"))
+    stage = Stage(name, config, model, vocabulary, learned, judged, recipe.run / name, recipe.precision, recipe.seed)
     return stage.run(console)
 
 
 def _finish(run: Path) -> Path:
-    """The last stage's best checkpoint in the run's own folder, the curves of its training beside the weights."""
-    best = load_checkpoint(run / "train" / "best")
-    checkpoint = save_checkpoint(run / "checkpoint", best.model, best.vocabulary, best.metrics)
+    """The checkpoint that the last stage kept in the run's own folder, the curves of its training beside the weights."""
+    kept = load_checkpoint(run / "train" / "kept")
+    checkpoint = save_checkpoint(run / "checkpoint", kept.model, kept.vocabulary, kept.metrics)
     for picture in run.glob("*/curves.png"):
         shutil.copy(picture, checkpoint.folder / f"{picture.parent.name}-curves.png")
     return checkpoint.folder
