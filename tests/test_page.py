@@ -174,6 +174,16 @@ def test_a_reply_survives_the_death_of_the_server(context: BrowserContext, slow_
     expect(turns(page)).to_have_text(texts("before", "one two three four five six", "after"))
 
 
+def test_a_reload_in_the_middle_of_a_reply_goes_on_with_it(context: BrowserContext, slow_server: RunningServer) -> None:
+    page = visit(context, slow_server)
+    counted = " ".join(str(number) for number in range(30))
+    say(page, counted)
+    expect(turns(page).last).to_have_text(re.compile("^You said: 0 1 2"))
+    page.reload()
+    expect(page.locator(".bot[data-status=streaming] .text")).to_have_text(re.compile("^You said: 0 1 2 3"))
+    expect(turns(page)).to_have_text(texts(counted))
+
+
 def test_what_happened_elsewhere_during_an_outage_is_shown(context: BrowserContext, server: RunningServer) -> None:
     away, here = visit(context, server), visit(context, server)
     converse(away, "before")

@@ -12,11 +12,12 @@ const $ = (id) => document.getElementById(id);
 const links = { connecting: "Connecting…", online: "Connected", lost: "Reconnecting…" };
 
 const store = { state: initial, dispatch };
-let frame = 0;
+const FRAME = 16; // ms; not an animation frame, since a tab in the background gets none and would fall behind
+let drawing = 0;
 
 function dispatch(kind, payload) {
   store.state = reduce(store.state, kind, payload);
-  frame ||= requestAnimationFrame(render);
+  drawing ||= setTimeout(render, FRAME);
   queueMicrotask(() => follow(kind, payload));
 }
 
@@ -74,7 +75,9 @@ async function catchUp(id) {
     await connection.catchUp(id);
   } catch (error) {
     if (error.code === "not_found" || error.code === "invalid") return leave(id);
-    if (error.code !== "offline") setTimeout(() => follow(), error.retryAfter ?? 2_000);
+    if (error.code === "offline") return; // the next `ready` asks again
+    dispatch("alert", error);
+    setTimeout(follow, error.retryAfter ?? 2_000);
   }
 }
 
@@ -100,7 +103,7 @@ function shownTurns() {
 }
 
 function render() {
-  frame = 0;
+  drawing = 0;
   const { state } = store;
   const turns = shownTurns();
   const log = state.logs.get(state.open);
