@@ -82,7 +82,7 @@ class Stage:
         return self.folder / "latest.safetensors"
 
     def run(self, console: Console) -> HRED:
-        """Trains to the end of the stage and returns the model it keeps; saves before an interruption goes on its way."""
+        """Trains to the end of the stage and returns the model it keeps; an interruption saves first."""
         with _progress(console, self.name, self.config.target_tokens) as show:
             try:
                 self._run(console, show)

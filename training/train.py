@@ -81,7 +81,7 @@ def _run_stage(
 
 
 def _finish(run: Path) -> Path:
-    """The checkpoint that the last stage kept in the run's own folder, the curves of its training beside the weights."""
+    """The checkpoint that the last stage kept, in the run's own folder with the curves of its training."""
     kept = load_checkpoint(run / "train" / "kept")
     checkpoint = save_checkpoint(run / "checkpoint", kept.model, kept.vocabulary, kept.metrics)
     for picture in run.glob("*/curves.png"):
