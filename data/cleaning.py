@@ -18,7 +18,9 @@ _TAG = regex.compile(r"</?[a-zA-Z][^<>]*>")
 _SCANNED_I = regex.compile(r"(?<![\w'])l(?='(?:m|ll|ve|d)\b)")
 _SPACED_HYPHEN = regex.compile(r"(?<=\p{Ll})- (?!(?:and|or|to)\b)(?=\p{Ll}{2})")
 _SPACED_APOSTROPHE = regex.compile(r"(?<=\w) ?' ?(?=(?:s|m|t|d|re|ve|ll)\b)", regex.IGNORECASE)
-_SPLIT_NOT = regex.compile(r"\b(ca|do|does|did|is|are|was|were|wo|would|could|should|have|has|had) (?=n't\b)")
+_SPLIT_NOT = regex.compile(
+    r"\b(ca|do|does|did|is|are|was|were|wo|would|could|should|have|has|had) (?=n't\b)", regex.IGNORECASE
+)
 _SPACE_BEFORE = regex.compile(r"(?<=\w['\"]?) +(?=[,;:!?]|\.(?!\.?\w))")
 _MISSING_SPACE = regex.compile(r"(?<=\p{Ll}{2}[.;!?])(?=\p{Lu}(?!\.))|(?<=\p{L}{2},)(?=\p{L})")
 _LONG_RUN = regex.compile(r"([!?*_~=-])\1{3,}|(\.)\2+")
@@ -55,8 +57,8 @@ _COMMON = frozenset(
         "the and you that it is of to in i what for my your this have are was with be not do know don't it's i'm if "
         "they she his her him there here how who when why where get got go going just like yes yeah okay right well "
         "want think would could will one out up now about all so then or from has had been were them us our you're "
-        "can it'll that's can't let's good see come back take tell say make time did didn't oh hey thanks love too really "
-        "very but he we an at by as than some more most any only also their someone where into over again never always"
+        "can it'll that's can't let's good see come back take tell say make time did didn't oh hey thanks love too "
+        "really very but he we an at by as than some more most any only also their someone where into over again always"
     )
 )
 

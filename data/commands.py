@@ -61,6 +61,32 @@ def prepare(
     click.echo(f"Prepared {out}: a vocabulary of {report.vocabulary:,}, {report.unknown:.1%} of tokens outside it.")
 
 
+@click.command()
+@click.argument("name", type=click.Choice(["cornell", "dailydialog", "opensubtitles", "self_dialogue"]))
+@click.option(
+    "--into", default=Path("var/corpora"), show_default=True, type=click.Path(path_type=Path, file_okay=False)
+)
+def fetch(name: str, into: Path) -> None:
+    """Download a public corpus, going on where an earlier download ended.
+
+    Its address, licence and citation are printed: read them before you use it.
+    """
+    from rich.console import Console
+
+    from data.download import CORPORA, DownloadError
+    from data.download import fetch as run
+
+    corpus = CORPORA[name]
+    click.echo(f"From     {corpus.url}\nLicence  {corpus.licence}\nCite     {corpus.citation}")
+    try:
+        with _progress(f"Fetching {name}", Console(stderr=True)) as on_progress:
+            file = run(corpus, into, on_progress)
+    except (DownloadError, OSError) as error:
+        raise DataError(str(error)) from error
+    pinned = "matches the published SHA-256" if corpus.sha256 else "no SHA-256 is published; its own is kept beside it"
+    click.echo(f"Fetched {file} ({pinned}). Next: chatbot prepare {file} --out var/prepared")
+
+
 @contextmanager
 def _progress(what: str, console: "Console") -> Iterator[Callable[[int, int], None]]:
     """A bar with the time left, on stderr; gives the function that moves it."""
@@ -91,4 +117,4 @@ def _show(report: "Report") -> None:
     Console().print(table)
 
 
-commands: dict[str, click.Command] = {"prepare": prepare}
+commands: dict[str, click.Command] = {"prepare": prepare, "fetch": fetch}

@@ -4,18 +4,19 @@ Chat JSONL, chitchat, subtitles (through `data.subtitles`), Cornell's native fil
 and tab-separated pairs. Utterances come as they are written; `data.cleaning` judges them later.
 """
 
+import csv
 import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
-from itertools import chain, islice
+from itertools import chain, count, islice
 from pathlib import PurePath
 from typing import Any
 
 import regex
 
 from data.corpus import Document, DocumentError
-from data.subtitles import UNKNOWN, Cue, read_cues, read_pairs
+from data.subtitles import read_cues, read_pairs
 
 CHITCHAT = "chitchat"
 MAX_LINES_A_DIALOGUE = 10_000  # a plain file without a blank line is cut here, so that it cannot fill the memory
@@ -41,31 +42,53 @@ class Dialogue:
     utterances: tuple[str, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class Film:
+    """A subtitle file still to be understood, which is most of the work and can be done on any core."""
+
+    name: str
+    source: str
+    group: str
+    form: str
+    text: str
+    max_gap: float
+
+    def dialogues(self, dropped: Counter[str]) -> Iterator[Dialogue]:
+        """Raises DocumentError where the text holds no English subtitles."""
+        cues = read_cues(self.text, self.form)
+        for place, pair in enumerate(read_pairs(cues, self.max_gap, dropped)):
+            yield Dialogue(f"{self.name}/{place}", self.source, f"{self.source}/{self.group}", pair)
+
+
 @dataclass(slots=True)
 class DialogueReader:
-    """Reads documents of any known format; `dropped[source]` counts what a format's own rules leave out, by reason."""
+    """Reads documents of any known format; `dropped[source]` counts the lines that could not be read, by reason."""
 
     max_gap: float = 1.0  # seconds between two subtitles of one pair
     dropped: dict[str, Counter[str]] = field(default_factory=dict)
     _cornell: dict[str, tuple[Document, list[str]]] = field(default_factory=dict)
 
-    def read(self, document: Document) -> Iterator[Dialogue]:
+    def read(self, document: Document) -> Iterator[Dialogue | Film]:
         """Raises DocumentError where the document is of no known format, holds no dialogue or breaks off."""
         found = False
-        for dialogue in self._reader(document)(document):
-            found = True
-            yield dialogue
+        try:
+            for dialogue in self._reader(document)(document):
+                found = True
+                yield dialogue
+        except csv.Error as error:
+            raise DocumentError("a damaged table") from error
         if not found and document not in [half for half, _ in self._cornell.values()]:
             raise DocumentError("holds no dialogue")
 
     def left_over(self) -> list[tuple[str, str]]:
         """Name and reason of each file that waited in vain for its other half."""
+        others = {"lines": "movie_conversations.txt", "conversations": "movie_lines.txt"}
         return [
-            (document.name, "needs movie_lines.txt and movie_conversations.txt side by side")
-            for document, _ in self._cornell.values()
+            (document.name, f"useless without {others[half]} beside it")
+            for half, (document, _) in self._cornell.items()
         ]
 
-    def _reader(self, document: Document) -> Callable[[Document], Iterator[Dialogue]]:
+    def _reader(self, document: Document) -> Callable[[Document], Iterator[Dialogue] | Iterator[Film]]:
         name, head = PurePath(document.name), document.head
         suffix = name.suffix.lower()
         if document.stem.lower() in _NOT_CORPORA:
@@ -76,6 +99,8 @@ class DialogueReader:
             return self._opus_xml
         if suffix in {".jsonl", ".ndjson"} or head.lstrip().startswith("{"):
             return self._chat
+        if suffix == ".csv" and "Answer.sentence1" in head:
+            return _self_dialogue
         if _CORNELL_FIELD.strip() in head:
             return self._cornell_half
         if "__eou__" in head:
@@ -92,35 +117,26 @@ class DialogueReader:
             return _plain_text
         raise DocumentError("of no known format")
 
-    def _drop(self, source: str, reason: str, count: int = 1) -> None:
-        self.dropped.setdefault(source, Counter())[reason] += count
+    def _drop(self, source: str, reason: str) -> None:
+        self.dropped.setdefault(source, Counter())[reason] += 1
 
-    def _subtitles(self, document: Document) -> Iterator[Dialogue]:
+    def _subtitles(self, document: Document) -> Iterator[Film]:
         form = "vtt" if document.head.lstrip("\ufeff \n").startswith("WEBVTT") else "srt"
-        yield from self._pairs(document, "subtitles", film_of(document.name), form)
+        yield Film(document.name, "subtitles", film_of(document.name), form, document.text(), self.max_gap)
 
-    def _opus_xml(self, document: Document) -> Iterator[Dialogue]:
+    def _opus_xml(self, document: Document) -> Iterator[Film]:
         # OPUS lays each film's versions in a folder of their own: year/film/version.xml.
-        yield from self._pairs(document, "opensubtitles", PurePath(document.name).parent.name or document.stem, "xml")
+        group = PurePath(document.name).parent.name or document.stem
+        yield Film(document.name, "opensubtitles", group, "xml", document.text(), self.max_gap)
 
-    def _pairs(self, document: Document, source: str, group: str, form: str) -> Iterator[Dialogue]:
-        cues = read_cues(document.text(), form)
-        dropped = self.dropped.setdefault(source, Counter())
-        for place, pair in enumerate(read_pairs(cues, self.max_gap, dropped)):
-            yield Dialogue(f"{document.name}/{place}", source, f"{source}/{group}", pair)
-
-    def _opus_plain(self, document: Document) -> Iterator[Dialogue]:
+    def _opus_plain(self, document: Document) -> Iterator[Film]:
         """One line a subtitle, films end to end without a sign between them: blocks of lines stand for films."""
-        source = "opensubtitles"
-        dropped = self.dropped.setdefault(source, Counter())
-        for block, lines in enumerate(_batched(document.lines(), 1000)):
-            cues = [Cue(UNKNOWN, UNKNOWN, line) for line in lines]
-            try:
-                for place, pair in enumerate(read_pairs(cues, self.max_gap, dropped)):
-                    group = f"{source}/{document.stem}/{block}"
-                    yield Dialogue(f"{group}/{place}", source, group, pair)
-            except DocumentError:
-                self._drop(source, "not English", len(cues))
+        lines = document.lines()
+        for block in count():
+            if not (some := list(islice(lines, 1000))):
+                break
+            name = f"{document.name}, lines {block * 1000 + 1:,} on"
+            yield Film(name, "opensubtitles", name, "lines", "\n".join(some), self.max_gap)
 
     def _chat(self, document: Document) -> Iterator[Dialogue]:
         for number, line in enumerate(document.lines(), 1):
@@ -212,6 +228,21 @@ def _daily_dialog(document: Document) -> Iterator[Dialogue]:
             yield Dialogue(id, "dailydialog", id, utterances)
 
 
+def _self_dialogue(document: Document) -> Iterator[Dialogue]:
+    """The self-dialogue corpus as its crowd workers handed it in: a row a dialogue, sentences in numbered columns."""
+    rows = csv.DictReader(f"{line}\n" for line in document.lines())
+    columns = sorted((name for name in rows.fieldnames or () if name.startswith("Answer.sentence")), key=_number_at_end)
+    for number, row in enumerate(rows):
+        if not row.get("Reject"):
+            sentences = (row[column] or "" for column in columns)
+            id = f"self_dialogue/{row.get('AssignmentId') or f'{document.name}/{number}'}"
+            yield Dialogue(id, "self_dialogue", id, tuple(text.strip() for text in sentences if text.strip("{} ")))
+
+
+def _number_at_end(name: str) -> int:
+    return int(regex.search(r"\d*$", name)[0] or 0)
+
+
 def _parlai(document: Document) -> Iterator[Dialogue]:
     """ParlAI's text: `text:…<tab>labels:…<tab>episode_done:True`."""
     turns: list[str] = []
@@ -281,9 +312,3 @@ def _numbered(document: Document, number: int, utterances: Iterable[str]) -> Dia
 def _share_of_lines(head: str, sign: str) -> float:
     lines = [line for line in head.split("\n")[:100] if line.strip()]
     return sum(sign in line for line in lines) / max(1, len(lines))
-
-
-def _batched(lines: Iterable[str], size: int) -> Iterator[list[str]]:
-    lines = iter(lines)
-    while batch := list(islice(lines, size)):
-        yield batch

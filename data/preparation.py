@@ -23,7 +23,7 @@ import numpy as np
 
 from data.cleaning import fault, normalise
 from data.corpus import Corpus, DocumentError
-from data.dialogues import CHITCHAT, Dialogue, DialogueReader, chitchat
+from data.dialogues import CHITCHAT, Dialogue, DialogueReader, Film, chitchat
 from data.store import StoreWriter, TokenStore
 from data.tokenizer import JOINER, tokenise
 from data.vocabulary import UNK, Vocabulary
@@ -32,6 +32,7 @@ KINDS = ("pairs", "dialogues")
 SPLITS = ("train", "validation", "test")
 VALIDATION_SHARE = TEST_SHARE = 0.01
 BATCH_UTTERANCES = 2_000
+FILM_UTTERANCES = 1_000  # about
 CHUNK_DIALOGUES = 50_000
 SMALL_CORPUS_BYTES = 4 << 20  # below this a second process costs more than it saves
 _SENTENCE_ENDS = (".", "!", "?")
@@ -80,7 +81,8 @@ class Piece:
     utterances: list[list[str]]
 
 
-Cleaned = tuple[list[Piece], dict[str, Counter[str]]]  # a batch of pieces, and what was dropped by source and reason
+# A batch of pieces, what was dropped by source and reason, and the films that could not be used and why.
+Cleaned = tuple[list[Piece], dict[str, Counter[str]], list[tuple[str, str]]]
 
 
 def prepare(
@@ -97,8 +99,9 @@ def prepare(
     with _new_folder(out) as folder:
         with Scratch(folder / "scratch", config.seed) as scratch:
             dialogues = _read_all(corpus, reader, with_chitchat=CHITCHAT in sources)
-            for pieces, dropped in _cleaned(dialogues, parallel=corpus.size > SMALL_CORPUS_BYTES):
+            for pieces, dropped, skipped in _cleaned(dialogues, parallel=corpus.size > SMALL_CORPUS_BYTES):
                 scratch.extend(pieces)
+                report.skipped.extend(skipped)
                 for source, reasons in dropped.items():
                     report.drop(source, reasons)
                 if on_progress:
@@ -211,7 +214,7 @@ def assign_splits(groups: np.ndarray, is_pair: np.ndarray) -> np.ndarray:
     return splits
 
 
-def _read_all(corpus: Corpus, reader: DialogueReader, with_chitchat: bool) -> Iterator[Dialogue]:
+def _read_all(corpus: Corpus, reader: DialogueReader, with_chitchat: bool) -> Iterator[Dialogue | Film]:
     if with_chitchat:
         yield from chitchat()
     for document in corpus.documents():
@@ -223,7 +226,7 @@ def _read_all(corpus: Corpus, reader: DialogueReader, with_chitchat: bool) -> It
         corpus.on_bad(name, reason)
 
 
-def _cleaned(dialogues: Iterator[Dialogue], parallel: bool) -> Iterator[Cleaned]:
+def _cleaned(dialogues: Iterator[Dialogue | Film], parallel: bool) -> Iterator[Cleaned]:
     """Cleans batch by batch, in order, on all cores where the corpus is worth it."""
     batches = _batches(dialogues)
     if not parallel:
@@ -237,12 +240,12 @@ def _cleaned(dialogues: Iterator[Dialogue], parallel: bool) -> Iterator[Cleaned]
             waiting.extend(pool.submit(_clean_batch, batch) for batch in islice(batches, 1))
 
 
-def _batches(dialogues: Iterable[Dialogue]) -> Iterator[list[Dialogue]]:
-    batch: list[Dialogue] = []
+def _batches(dialogues: Iterable[Dialogue | Film]) -> Iterator[list[Dialogue | Film]]:
+    batch: list[Dialogue | Film] = []
     size = 0
     for dialogue in dialogues:
         batch.append(dialogue)
-        size += len(dialogue.utterances)
+        size += len(dialogue.utterances) if isinstance(dialogue, Dialogue) else FILM_UTTERANCES
         if size >= BATCH_UTTERANCES:
             yield batch
             batch, size = [], 0
@@ -250,14 +253,19 @@ def _batches(dialogues: Iterable[Dialogue]) -> Iterator[list[Dialogue]]:
         yield batch
 
 
-def _clean_batch(dialogues: list[Dialogue]) -> Cleaned:
+def _clean_batch(batch: list[Dialogue | Film]) -> Cleaned:
+    pieces: list[Piece] = []
     dropped: dict[str, Counter[str]] = {}
-    pieces = [
-        Piece(dialogue.source, dialogue.group, _key(utterances), utterances)
-        for dialogue in dialogues
-        for utterances in clean(dialogue, dropped.setdefault(dialogue.source, Counter()))
-    ]
-    return pieces, dropped
+    skipped: list[tuple[str, str]] = []
+    for one in batch:
+        reasons = dropped.setdefault(one.source, Counter())
+        try:
+            for dialogue in [one] if isinstance(one, Dialogue) else one.dialogues(reasons):
+                for utterances in clean(dialogue, reasons):
+                    pieces.append(Piece(one.source, dialogue.group, _key(utterances), utterances))
+        except DocumentError as error:
+            skipped.append((one.id if isinstance(one, Dialogue) else one.name, str(error)))
+    return pieces, dropped, skipped
 
 
 def _key(utterances: Sequence[Sequence[str]]) -> int:

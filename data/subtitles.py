@@ -7,7 +7,7 @@ Knows nothing of who speaks but what dashes and labels tell.
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import pairwise
@@ -53,7 +53,7 @@ _SCANNING_SLIPS = [
 ]
 _FINISHED = regex.compile(r"(?:[!?]\.*|(?<!\.)\.)[\"')]*$")
 _TRAILING = regex.compile(r"[ ]*(?:\.{2,}|-+)[\"']*$")
-_LEADING = regex.compile(r"^[\"' ]*(?:\.{2,}|-+)\s*")
+_LEADING = regex.compile(r"^[\"' ]*(?:\.{2,}|-+(?!\d))\s*")
 _LOWER_START = regex.compile(r"^[\"']?\p{Ll}")
 
 
@@ -77,11 +77,11 @@ class Speech:
 
 
 def read_cues(text: str, form: str) -> list[Cue]:
-    """The cues of a subtitle file in order of time; `form` is srt, vtt or xml (OPUS).
+    """The cues of a subtitle file in order of time; `form` is srt, vtt, xml (OPUS) or lines (OPUS without times).
 
     Raises DocumentError where there are none.
     """
-    cues = list(_opus_cues(text) if form == "xml" else _timed_cues(text, form))
+    cues = list(_FORMS[form](text))
     if not cues:
         raise DocumentError("holds no subtitle cues")
     if _is_in_capitals(" ".join(cue.text for cue in cues)):
@@ -139,6 +139,10 @@ def _timed_cues(text: str, form: str) -> Iterator[Cue]:
         yield Cue(event.start / 1000, event.end / 1000, words.replace(r"\N", "\n").replace(r"\n", "\n"))
 
 
+def _untimed_cues(text: str) -> Iterator[Cue]:
+    return (Cue(UNKNOWN, UNKNOWN, line) for line in text.split("\n") if line.strip())
+
+
 def _with_both_times(text: str) -> str:
     """Gives an arrow line that lacks a time the one it has, or the last one seen."""
     last = "00:00:00,000"
@@ -154,18 +158,23 @@ def _with_both_times(text: str) -> str:
 
 def _opus_cues(text: str) -> Iterator[Cue]:
     """Sentences of an OPUS document, raw or split into words; a sentence without times shares those before it."""
-    parser: Any = ElementTree.XMLPullParser(events=("end",))
     start = end = UNKNOWN
-    with suppress(ElementTree.ParseError):  # what was read before a fault is good
-        parser.feed(text)
-    for _, element in parser.read_events():
-        if element.tag != "s":
-            continue
-        times = [(time.get("id", "")[-1:], _seconds(time.get("value", ""))) for time in element.iter("time")]
+    for sentence in _sentences(text):
+        times = [(time.get("id", "")[-1:], _seconds(time.get("value", ""))) for time in sentence.iter("time")]
         start = next((value for side, value in times if side == "S"), end if times else start)
         end = next((value for side, value in reversed(times) if side == "E"), start)
-        words = [word.text or "" for word in element.iter("w")]
-        yield Cue(start, end, " ".join(words) if words else "".join(element.itertext()).strip())
+        words = [word.text or "" for word in sentence.iter("w")]
+        yield Cue(start, end, " ".join(words) if words else "".join(sentence.itertext()).strip())
+
+
+def _sentences(text: str) -> Iterator[ElementTree.Element]:
+    parser: Any = ElementTree.XMLPullParser(events=("end",))
+    with suppress(ElementTree.ParseError):  # what was read before a fault is good
+        parser.feed(text)
+    with suppress(ElementTree.ParseError):  # which the events end with
+        for _, element in parser.read_events():
+            if element.tag == "s":
+                yield element
 
 
 def _seconds(stamp: str) -> float:
@@ -232,3 +241,11 @@ def _require_english(speeches: Iterable[Speech]) -> None:
     words = [word.strip('.,!?-"') for speech in speeches for word in speech.text.lower().split()]
     if len(words) >= MIN_WORDS_TO_JUDGE and share_of_common_words(words) < MIN_ENGLISH:
         raise DocumentError("not in English")
+
+
+_FORMS: dict[str, Callable[[str], Iterator[Cue]]] = {
+    "srt": lambda text: _timed_cues(text, "srt"),
+    "vtt": lambda text: _timed_cues(text, "vtt"),
+    "xml": _opus_cues,
+    "lines": _untimed_cues,
+}
