@@ -496,6 +496,20 @@ def test_events_lost_doubled_and_out_of_order_lead_to_the_same_conversation(page
         }, f"seed {seed}"
 
 
+def test_a_known_event_changes_nothing_and_a_restarted_reply_begins_anew(page: Page) -> None:
+    script = """async (events) => {
+        const { activePath, afterReconnect, applyDelta, applyEvent, unread } = await import("/static/conversation.js");
+        const log = events.reduce(applyEvent, unread);
+        const say = (log, index, text) => applyDelta(log, { reply_id: "r0", index, text });
+        const interrupted = say(say(log, 0, "old"), 1, " words");
+        const restarted = say(afterReconnect(interrupted), 0, "new");
+        const text = (log) => activePath(log).at(-1).text;
+        return [applyEvent(log, events[0]) === log, text(interrupted), text(say(interrupted, 0, "x")), text(restarted)];
+    }"""
+    started = conversation_events(turns=1)[:2]
+    assert page.evaluate(script, started) == [True, "old words", "old words", "new"]
+
+
 def conversation_events(turns: int) -> list[dict[str, Any]]:
     found: list[tuple[str, dict[str, Any]]] = []
     for turn in range(turns):
