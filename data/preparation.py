@@ -197,13 +197,17 @@ def chunks(folder: Path) -> Iterator[tuple[slice, Chunk]]:
 
 
 def assign_splits(groups: np.ndarray, is_pair: np.ndarray) -> np.ndarray:
-    """The split of each dialogue as an index into SPLITS, by the hash (uint64) of its group alone.
+    """The split of each dialogue as an index into SPLITS, by the hash (uint64) of its group.
 
-    Only where that leaves a split of pairs or of longer dialogues empty, and there are three groups or more, the group
+    Two exceptions keep the splits useful: a group that alone would outgrow its share, such as a show of many seasons,
+    stays in training; and where pairs or longer dialogues of three groups or more would have an empty split, the group
     of the lowest hash in training moves there. Shape (D,) of both arguments and of the result.
     """
     share = groups / 2.0**64
     splits = np.where(share < TEST_SHARE, 2, np.where(share < TEST_SHARE + VALIDATION_SHARE, 1, 0)).astype(np.int8)
+    for kind in (is_pair, ~is_pair):
+        names, sizes = np.unique(groups[kind], return_counts=True)
+        splits[np.isin(groups, names[sizes > max(1, TEST_SHARE * kind.sum())])] = 0
     for kind in (is_pair, ~is_pair):
         if len(np.unique(groups[kind])) < 3:
             continue

@@ -48,7 +48,8 @@ _SCANNING_SLIPS = [
     (regex.compile(r"(?<![\w'])l(?='(?:m|ll|ve|d|s)\b)|(?<![\w'])l(?=[\s,.?!]|$)"), "I"),
     (regex.compile(r"\bl(?=[tnfs]\b|t's?\b|sn't\b|t'll\b|nto\b|nside\b|nstead\b|ndeed\b|mpossible\b)"), "I"),
     (regex.compile(r"(?<=\p{Lu})l(?=\p{Lu})|\bl(?=\p{Lu}{2})|(?<=\p{Lu}{2})l\b"), "I"),
-    (regex.compile(r"(?<=\p{Ll})I(?=\p{Ll})"), "l"),
+    (regex.compile(r"(?<=\p{Ll})II\b"), "ll"),
+    (regex.compile(r"(?<=\p{Ll})I(?=\p{Ll})|\bI(?=[aeiou]\p{Ll}{2})(?!owa|ago|one)"), "l"),
     (regex.compile(r"(?<=\p{L})''|''(?=\p{L})"), '"'),
 ]
 _FINISHED = regex.compile(r"(?:[!?]\.*|(?<!\.)\.)[\"')]*$")

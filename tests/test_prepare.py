@@ -209,6 +209,8 @@ def test_splits_follow_the_group_alone_and_small_corpora_have_all_three() -> Non
     assert (splits[:5000] == splits[5000:]).all()
     assert 0.005 < (splits == 1).mean() < 0.015
     assert 0.005 < (splits == 2).mean() < 0.015
+    show = np.where(np.arange(10_000) < 300, np.uint64(0), np.concatenate([groups, groups]))
+    assert (assign_splits(show, np.zeros(10_000, bool))[:300] == 0).all()  # 3 % of all in one group
     few = assign_splits(np.array([2**63, 2**63 + 1, 2**63 + 2], np.uint64), np.zeros(3, bool))
     assert sorted(few) == [0, 1, 2]
 

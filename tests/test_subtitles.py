@@ -77,6 +77,7 @@ def test_every_encoding_reads_the_same(file: str, pair: tuple[str, str]) -> None
         ("JOHN: Hello.\nMARY: Who is it?", ["Hello.", "Who is it?"]),
         ("-5 degrees today.", ["-5 degrees today."]),
         ("l'm sure lt is fine.", ["I'm sure It is fine."]),
+        ("I Iook aII right in Italy and Iowa.", ["I look all right in Italy and Iowa."]),
         ("Don’t say “never”…", ['Don\'t say "never"...']),
         ("Hello.\u00a0\n \nYou.", ["Hello. You."]),
     ],
