@@ -173,7 +173,7 @@ class WireClient:
 
     def _read(self) -> None:
         frame = self._socket.recv()
-        if frame == "":
+        if frame in ("", "1"):
             raise ConnectionError("The server closed the connection.")
         if frame == "2":  # ping
             return self.send_frame("3")

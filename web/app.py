@@ -68,5 +68,5 @@ def drain(app: Flask, seconds: float) -> None:
     socketio.emit("notice", {"type": "draining"})
     service.close(seconds)
     for connection in list(socketio.server.eio.sockets.values()):
-        connection.close(wait=False)
+        connection.close(wait=False, abort=True)  # as if the line had dropped: a client that was sent away stays away
     service.history.engine.dispose()

@@ -107,6 +107,9 @@ class ConversationService:
     def close(self, drain_seconds: float = 0) -> None:
         """Take no more messages; let running replies end and be written, or stop them after `drain_seconds`."""
         self.draining = True
+        for place in self._order:
+            with place:  # whatever was let in before is with the engine now
+                pass
         self.engine.close(drain_seconds)
         self._closed.set()
         self._words.set()
@@ -124,20 +127,20 @@ class ConversationService:
     def send(
         self, user_id: str, conversation_id: str, client_msg_id: str, text: str, parent_id: str | None
     ) -> Accepted:
-        self._refuse_draining()
         with self.in_order(conversation_id):
+            self._refuse_draining()
             accepted = self.history.add_message(user_id, conversation_id, client_msg_id, text, parent_id)
             return self._begin(user_id, conversation_id, accepted)
 
     def edit(self, user_id: str, conversation_id: str, message_id: str, client_msg_id: str, text: str) -> Accepted:
-        self._refuse_draining()
         with self.in_order(conversation_id):
+            self._refuse_draining()
             accepted = self.history.edit_message(user_id, conversation_id, message_id, client_msg_id, text)
             return self._begin(user_id, conversation_id, accepted)
 
     def regenerate(self, user_id: str, conversation_id: str, reply_id: str) -> Accepted:
-        self._refuse_draining()
         with self.in_order(conversation_id):
+            self._refuse_draining()
             accepted = self.history.regenerate_reply(user_id, conversation_id, reply_id)
             return self._begin(user_id, conversation_id, accepted)
 

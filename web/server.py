@@ -6,12 +6,13 @@ starts threads (the engine, the connection pool) is made in the worker, after th
 
 import ctypes
 import logging
+import os
 import signal
 import socket
 import sys
 import threading
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 from flask import Flask
@@ -22,7 +23,9 @@ from gunicorn.workers.gthread import ThreadWorker
 
 from chatbot.history import DatabaseError, open_history
 from web.config import Settings
-from web.conversations import Engine
+
+if TYPE_CHECKING:
+    from web.conversations import Engine  # brings torch, which must not be there before the fork
 
 _SPARE_THREADS = 32  # for pages, REST and handshakes beside the websockets, each of which keeps one
 _PR_SET_PDEATHSIG = 1
@@ -34,7 +37,7 @@ class ServeError(click.ClickException):
     exit_code = 2
 
 
-def run(settings: Settings, make_engine: Callable[[], Engine]) -> None:
+def run(settings: Settings, make_engine: Callable[[], "Engine"]) -> None:
     """Serve until SIGTERM or Ctrl-C. Raises ServeError where it cannot start, and SystemExit at the end."""
     try:
         open_history(settings.database).engine.dispose()
@@ -60,7 +63,7 @@ def _listen(host: str, port: int) -> socket.socket:
 
 
 class _Server(BaseApplication):
-    def __init__(self, settings: Settings, listener: socket.socket, make_engine: Callable[[], Engine]) -> None:
+    def __init__(self, settings: Settings, listener: socket.socket, make_engine: Callable[[], "Engine"]) -> None:
         self.settings = settings
         self._make_engine = make_engine
         self._address = _address(listener)
@@ -94,7 +97,7 @@ class _Server(BaseApplication):
             return create_app(self.settings, self._make_engine())
         except (CheckpointError, DatabaseError) as error:
             click.echo(f"Error: {error}", err=True)
-            sys.exit(Arbiter.WORKER_BOOT_ERROR)
+            os._exit(Arbiter.WORKER_BOOT_ERROR)  # not up the stack, which is a copy of the arbiter's
 
     def _announce(self, worker: Worker) -> None:
         click.echo(f"Chat at {self._address} (Ctrl-C ends it)")
@@ -124,6 +127,10 @@ class _DrainingWorker(ThreadWorker):
         super().handle_exit(sig, frame)
 
     handle_quit = handle_exit
+
+    def run(self) -> None:
+        super().run()
+        os._exit(0)  # all is written; taking a model to pieces, or a thread with a dead client, would hold this up
 
     def _drain(self) -> None:
         from web.app import drain

@@ -1,0 +1,131 @@
+"""The REST beside the websocket."""
+
+import json
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from flask import Flask
+from flask.testing import FlaskClient
+
+from chatbot.history import FinishedReply, History
+from tests.echo_engine import EchoEngine
+from web.app import create_app, drain
+from web.config import Settings, SettingsError
+
+
+@pytest.fixture
+def app(database: str) -> Iterator[Flask]:
+    app = create_app(Settings(database=database), EchoEngine())
+    yield app
+    drain(app, 1)
+
+
+@pytest.fixture
+def browser(app: Flask) -> FlaskClient:
+    return app.test_client()
+
+
+@pytest.fixture
+def stored(app: Flask) -> History:
+    return app.extensions["conversations"].history
+
+
+def chat(history: History, user: str, *texts: str) -> str:
+    conversation = history.create_conversation(user).id
+    for text in texts:
+        accepted = history.add_message(user, conversation, str(uuid.uuid4()), text)
+        history.finish_reply(conversation, accepted.reply_id, FinishedReply(text.upper(), "completed", "echo"))
+    return conversation
+
+
+def bearer(token: str) -> dict[str, str]:
+    return {"Authorization": f"Bearer {token}"}
+
+
+def test_the_page_comes_with_a_strict_policy(browser: FlaskClient) -> None:
+    answer = browser.get("/")
+    assert answer.status_code == 200
+    policy = answer.headers["Content-Security-Policy"]
+    for rule in ("default-src 'self'", "script-src 'self'", "connect-src 'self'", "frame-ancestors 'none'"):
+        assert rule in policy
+    assert "unsafe" not in policy
+    assert answer.headers["X-Content-Type-Options"] == "nosniff"
+    for inline in ("<script>", "<style", " onclick=", " onload=", ' style="'):
+        assert inline not in answer.text
+
+
+def test_health_names_the_checkpoint_and_notices_a_missing_database(app: Flask, browser: FlaskClient) -> None:
+    assert browser.get("/healthz").json == {"status": "ok", "checkpoint": "echo"}
+    app.extensions["conversations"].draining = True
+    assert (browser.get("/healthz").status_code, browser.get("/healthz").json) == (503, {"status": "draining"})
+
+
+def test_a_user_gets_the_own_conversations_and_no_others(stored: History, browser: FlaskClient) -> None:
+    (user, token), (stranger, other_token) = stored.add_user(), stored.add_user()
+    conversation = chat(stored, user, "hello", "<b>bye</b>")
+    chat(stored, stranger, "elsewhere")
+    listed = browser.get("/api/conversations", headers=bearer(token)).json["conversations"]
+    assert [(found["conversation_id"], found["title"], found["last_seq"]) for found in listed] == [
+        (conversation, "hello", 6)
+    ]
+    answer = browser.get(f"/api/conversations/{conversation}/export", headers=bearer(token))
+    assert answer.mimetype == "application/jsonl"
+    [line] = answer.text.splitlines()
+    assert [message["content"] for message in json.loads(line)["messages"]] == [
+        "hello",
+        "HELLO",
+        "<b>bye</b>",
+        "<B>BYE</B>",
+    ]
+    assert browser.get(f"/api/conversations/{conversation}/export", headers=bearer(other_token)).status_code == 404
+
+
+@pytest.mark.parametrize(
+    "headers", [{}, bearer("wrong"), bearer("' OR 1=1 --"), bearer(""), {"Authorization": "Basic dTpw"}]
+)
+def test_without_a_known_token_nothing_is_told(browser: FlaskClient, headers: dict[str, str]) -> None:
+    for path in ("/api/conversations", f"/api/conversations/{uuid.uuid4()}/export"):
+        answer = browser.get(path, headers=headers)
+        assert answer.status_code == 401
+        assert answer.json["error"]["code"] == "unauthenticated"
+
+
+@pytest.mark.parametrize("name", [str(uuid.uuid4()), "1", "' OR 1=1 --", "..%2f..%2fetc%2fpasswd"])
+def test_what_is_not_there_is_not_found(stored: History, browser: FlaskClient, name: str) -> None:
+    _, token = stored.add_user()
+    assert browser.get(f"/api/conversations/{name}/export", headers=bearer(token)).status_code == 404
+
+
+def test_long_polling_is_not_offered(browser: FlaskClient) -> None:
+    assert browser.get("/socket.io/?EIO=4&transport=polling").status_code == 400
+
+
+# Settings
+
+
+def test_flags_win_over_the_environment_and_the_environment_over_defaults() -> None:
+    environment = {"CHATBOT_PORT": "8123", "CHATBOT_HOST": "0.0.0.0", "CHATBOT_CHECKPOINT": ""}
+    settings = Settings.from_environment(environment, port=9000, host=None)
+    assert (settings.port, settings.host, settings.checkpoint) == (9000, "0.0.0.0", "live")
+
+
+def test_origins_are_an_exact_list_and_an_empty_one_is_none() -> None:
+    assert Settings.from_environment({"CHATBOT_ORIGINS": "https://a.example/, https://b.example"}).origins == (
+        "https://a.example",
+        "https://b.example",
+    )
+    assert Settings.from_environment({"CHATBOT_ORIGINS": " , "}).origins is None
+    assert Settings(origins=()).origins is None
+
+
+def test_an_impossible_setting_is_named() -> None:
+    with pytest.raises(SettingsError, match="CHATBOT_PORT='eighty'"):
+        Settings.from_environment({"CHATBOT_PORT": "eighty"})
+
+
+def test_the_database_file_is_where_it_was_named(tmp_path: Path) -> None:
+    app = create_app(Settings(database=f"sqlite:///{tmp_path}/deep/er/chatbot.db"), EchoEngine())
+    drain(app, 0)
+    assert (tmp_path / "deep" / "er" / "chatbot.db").exists()
