@@ -48,7 +48,7 @@ def running(command: list, healthy: list, log: Path, **how) -> Iterator[subproce
     """The command as a process, from the moment its health check passes until SIGTERM has ended it."""
     with log.open("wb") as output, subprocess.Popen(command, stdout=output, stderr=output, **how) as process:
         try:
-            patience = time.monotonic() + 60
+            patience = time.monotonic() + 120
             while subprocess.run(healthy, capture_output=True).returncode:
                 assert process.poll() is None, f"it ended: {log.read_text()}"
                 assert time.monotonic() < patience, f"it did not become healthy: {log.read_text()}"
