@@ -212,7 +212,7 @@ class Accepted:
     duplicate: bool = False
     events: tuple[Event, ...] = ()
     unanswered: Unanswered | None = None
-    title: str | None = None  # when this first message gave the conversation its title
+    renamed: dict[str, Any] | None = None  # the conversation's summary, when its first message gave it its title
 
 
 @dataclass(frozen=True, slots=True)
@@ -448,11 +448,17 @@ def _accept(
     _refuse_busy(session, conversation)
     message, created = _add_user_turn(session, conversation, client_msg_id, text, parent_id)
     reply, started = _start_reply(session, conversation, message)
-    title = None
-    if conversation.title is None:
-        title = conversation.title = " ".join(text.split())[:TITLE_CHARACTERS]
-    unanswered = _unanswered(session, conversation, reply)
-    return Accepted(message.id, reply.id, message.seq, events=(created, started), unanswered=unanswered, title=title)
+    untitled = conversation.title is None
+    if untitled:
+        conversation.title = " ".join(text.split())[:TITLE_CHARACTERS]
+    return Accepted(
+        message.id,
+        reply.id,
+        message.seq,
+        events=(created, started),
+        unanswered=_unanswered(session, conversation, reply),
+        renamed=conversation.summary() if untitled else None,
+    )
 
 
 def _add_user_turn(
@@ -539,6 +545,8 @@ def open_history(url: str, *, create: bool = True) -> History:
 
     Raises DatabaseError with one clear sentence.
     """
+    from alembic.util import CommandError
+
     from chatbot.migrations import upgrade
 
     parsed = _parse(url)
@@ -549,6 +557,8 @@ def open_history(url: str, *, create: bool = True) -> History:
         upgrade(engine)
     except ModuleNotFoundError as error:
         raise DatabaseError(f"{_shown(parsed)} needs the package {error.name}: pip install {error.name}.") from error
+    except CommandError as error:
+        raise DatabaseError(f"The database {_shown(parsed)} was made by another version of this program.") from error
     except (SQLAlchemyError, OSError) as error:
         reason = str(getattr(error, "orig", None) or error).strip().splitlines()[0]
         raise DatabaseError(f"The database {_shown(parsed)} cannot be used: {reason}.") from error
@@ -569,7 +579,13 @@ def _set_pragmas(connection: Any, record: object) -> None:
     connection.isolation_level = None  # we begin transactions ourselves, see _begin
     # Under WAL a commit survives kill -9 even with synchronous=NORMAL, since it is already with the operating
     # system; FULL also syncs the log at each commit, so what was acknowledged survives a power cut too.
-    pragmas = ("journal_mode = WAL", "synchronous = FULL", "foreign_keys = ON", "busy_timeout = 30000")
+    pragmas = (
+        "journal_mode = WAL",
+        "synchronous = FULL",
+        "foreign_keys = ON",
+        "busy_timeout = 30000",
+        "secure_delete = ON",
+    )
     for pragma in pragmas:
         connection.execute(f"PRAGMA {pragma}")
 
@@ -600,8 +616,9 @@ def _prepare_file(url: URL, create: bool) -> None:
         raise DatabaseError(f"There is no database at {path}: chat first (`chatbot serve`), or name another one.")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch(mode=0o600)  # conversations are nobody else's business
     except OSError as error:
-        raise DatabaseError(f"The folder {path.parent} cannot be made: {error.strerror}.") from error
+        raise DatabaseError(f"The database {path} cannot be made: {error.strerror}.") from error
 
 
 def _shown(url: URL) -> str:

@@ -100,6 +100,16 @@ def test_a_foreign_origin_is_not_let_in(server: ServerProcess) -> None:
     websocket.create_connection(address, origin=server.url).close()
 
 
+def test_a_refused_client_does_not_keep_its_line(server: ServerProcess) -> None:
+    address = server.url.replace("http", "ws") + "/socket.io/?EIO=4&transport=websocket"
+    line = websocket.create_connection(address, timeout=60)
+    line.recv()
+    line.send('40{"token":"unknown"}')
+    assert line.recv().startswith("44")
+    assert line.recv() == ""
+    line.close()
+
+
 def test_the_connections_of_a_user_and_of_a_server_are_limited(start_server: StartServer, tmp_path: Path) -> None:
     limits = {"CHATBOT_CONNECTIONS": "3", "CHATBOT_CONNECTIONS_PER_USER": "2"}
     server = start_server(f"sqlite:///{tmp_path}/chatbot.db", **limits)

@@ -310,12 +310,13 @@ def test_one_client_msg_id_sent_many_times_at_once_is_one_message(
 def test_the_first_message_gives_an_untitled_conversation_its_title(history: History, user: str) -> None:
     conversation = history.create_conversation(user).id
     accepted = send(history, user, conversation, "What  is\nthe " + "very " * 30 + "long question?")
-    assert accepted.title == history.conversations(user)[0].title
-    assert accepted.title
-    assert accepted.title.startswith("What is the very")
-    assert len(accepted.title) <= 60
+    [stored] = history.conversations(user)
+    assert accepted.renamed == stored.summary()
+    assert stored.title
+    assert stored.title.startswith("What is the very")
+    assert len(stored.title) <= 60
     named = history.create_conversation(user, "Mine").id
-    assert send(history, user, named, "Hello").title is None
+    assert send(history, user, named, "Hello").renamed is None
 
 
 def test_conversations_come_newest_first(history: History, user: str) -> None:
@@ -401,7 +402,7 @@ def test_a_database_of_a_newer_version_is_refused(database: str) -> None:
     with history.engine.begin() as connection:
         connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
     history.engine.dispose()
-    with pytest.raises(DatabaseError, match="tables are not this version's"):
+    with pytest.raises(DatabaseError, match="made by another version"):
         open_history(database)
 
 
@@ -507,6 +508,11 @@ def test_a_reader_that_leaves_early_ends_the_export_quietly(
     assert process.stderr.read() == b""
     process.stderr.close()
     assert process.wait() == 0
+
+
+def test_a_sqlite_file_is_its_owners_alone(tmp_path: Path) -> None:
+    open_history(f"sqlite:///{tmp_path}/chatbot.db").engine.dispose()
+    assert (tmp_path / "chatbot.db").stat().st_mode & 0o777 == 0o600
 
 
 def test_sqlite_readers_do_not_wait_for_a_writer(tmp_path: Path) -> None:

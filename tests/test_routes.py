@@ -118,6 +118,8 @@ def test_origins_are_an_exact_list_and_an_empty_one_is_none() -> None:
     )
     assert Settings.from_environment({"CHATBOT_ORIGINS": " , "}).origins is None
     assert Settings(origins=()).origins is None
+    with pytest.raises(SettingsError, match="CHATBOT_ORIGINS"):
+        Settings.from_environment({"CHATBOT_ORIGINS": "*"})
 
 
 def test_an_impossible_setting_is_named() -> None:

@@ -21,7 +21,7 @@ class Settings(BaseModel):
     port: Annotated[int, Field(ge=0, le=65535)] = 8000
     database: str = DEFAULT_DATABASE
     checkpoint: str = "live"
-    origins: tuple[str, ...] | None = None  # besides the server's own; exact, separated by commas
+    origins: tuple[str, ...] | None = None  # None: the server's own only; else exactly these, by commas
     connections: Annotated[int, Field(ge=1)] = 500
     message_characters: Annotated[int, Field(ge=1)] = 4_000
     event_bytes: Annotated[int, Field(ge=1_024)] = 64 * 1024
@@ -32,9 +32,12 @@ class Settings(BaseModel):
     @field_validator("origins", mode="before")
     @classmethod
     def _split(cls, value: Any) -> Any:
-        # An empty list would switch the check of origins off (Engine.IO's rule): it means "none besides our own".
+        # To Engine.IO an empty list and "*" mean that anybody may: neither is ever handed on.
         origins = value.split(",") if isinstance(value, str) else value
-        return tuple(origin.strip().rstrip("/") for origin in origins or () if origin.strip()) or None
+        exact = tuple(origin.strip().rstrip("/") for origin in origins or () if origin.strip())
+        if not all(origin.startswith(("http://", "https://")) for origin in exact):
+            raise ValueError("an origin looks like https://chat.example")
+        return exact or None
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str], **flags: Any) -> "Settings":

@@ -14,13 +14,15 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import structlog
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from chatbot.engine import DialogueState, Reply, ReplyRequest
 from chatbot.history import Accepted, Event, FinishedReply, History, Unanswered
 
 DELTA_SECONDS = 0.04
 RETRY_SECONDS = (0.1, 0.5, 2.0, 5.0)
+DATABASE_AWAY = (OperationalError, InterfaceError, PoolTimeout)
 _WRITERS = 4
 _STRIPES = 64
 
@@ -130,19 +132,19 @@ class ConversationService:
         with self.in_order(conversation_id):
             self._refuse_draining()
             accepted = self.history.add_message(user_id, conversation_id, client_msg_id, text, parent_id)
-            return self._begin(user_id, conversation_id, accepted)
+            return self._begin(user_id, accepted)
 
     def edit(self, user_id: str, conversation_id: str, message_id: str, client_msg_id: str, text: str) -> Accepted:
         with self.in_order(conversation_id):
             self._refuse_draining()
             accepted = self.history.edit_message(user_id, conversation_id, message_id, client_msg_id, text)
-            return self._begin(user_id, conversation_id, accepted)
+            return self._begin(user_id, accepted)
 
     def regenerate(self, user_id: str, conversation_id: str, reply_id: str) -> Accepted:
         with self.in_order(conversation_id):
             self._refuse_draining()
             accepted = self.history.regenerate_reply(user_id, conversation_id, reply_id)
-            return self._begin(user_id, conversation_id, accepted)
+            return self._begin(user_id, accepted)
 
     def stop(self, user_id: str, conversation_id: str, reply_id: str) -> None:
         """Stop a running reply; one that has already ended stays as it is."""
@@ -190,12 +192,11 @@ class ConversationService:
         if self.draining:
             raise DrainingError("The server is about to restart; send this again in a moment.")
 
-    def _begin(self, user_id: str, conversation_id: str, accepted: Accepted) -> Accepted:
+    def _begin(self, user_id: str, accepted: Accepted) -> Accepted:
         for event in accepted.events:
             self._emit_event(user_id, event)
-        if accepted.title:
-            summary = {"conversation_id": conversation_id, "title": accepted.title}
-            self._notice(user_id, "conversation.renamed", summary)
+        if accepted.renamed:
+            self._notice(user_id, "conversation.renamed", accepted.renamed)
         if accepted.unanswered:
             self._submit(accepted.unanswered)
         return accepted
@@ -264,11 +265,15 @@ class ConversationService:
     def _finish(self, running: RunningReply, reply: Reply) -> None:
         """Send the last words, then write the end, again and again while the database is away."""
         self._send_words(running)
+        finished = _finished(reply)
         for pause in itertools.chain(RETRY_SECONDS, itertools.repeat(RETRY_SECONDS[-1])):
             try:
-                return self._store(running, _finished(reply))
-            except SQLAlchemyError as error:
+                return self._store(running, finished)
+            except DATABASE_AWAY as error:
                 log.warning("reply not stored yet", reply_id=running.reply_id, error=str(error))
+            except Exception:
+                log.exception("reply cannot be stored", reply_id=running.reply_id)
+                finished = FinishedReply("", "failed", reply.checkpoint)
             if self._closed.wait(pause):
                 return None  # it stays started, and the next server carries on
 

@@ -72,6 +72,7 @@ class Events:
     def _connect(self, auth: Any = None) -> None:
         refusal = self._answer(lambda: self._admit(request.sid, auth))  # type: ignore[attr-defined]
         if not refusal["ok"]:
+            self.socketio.start_background_task(self._dismiss, self._line(request.sid))  # type: ignore[attr-defined]
             raise ConnectionRefusedError(refusal["error"]["message"], refusal["error"])
 
     def _admit(self, sid: str, auth: Any) -> Answer:
@@ -108,16 +109,35 @@ class Events:
         with self._lock:
             self._users.pop(request.sid, None)  # type: ignore[attr-defined]
 
+    def _line(self, sid: str) -> str | None:
+        """Engine.IO's name of the connection that `sid` is on."""
+        line: str | None = self.socketio.server.manager.eio_sid_from_sid(sid, "/")
+        return line
+
+    def _dismiss(self, line: str | None) -> None:
+        """Hang up on a client that was refused, once it has been told: each line keeps a thread."""
+        time.sleep(1)
+        self._hang_up(line)
+
+    def _hang_up(self, line: str | None) -> None:
+        connection = self.socketio.server.eio.sockets.get(line)
+        if connection:
+            connection.close(wait=False, abort=True)
+
     def _welcome(self, sid: str, user_id: str, new_token: str | None, resume: list[protocol.Place]) -> None:
         """Say `ready` and what was missed, once the client knows that it is connected."""
         while not self.socketio.server.manager.is_connected(sid, "/"):
             if sid not in self._users:
                 return
             time.sleep(0.001)
-        self.socketio.server.enter_room(sid, user_id)
-        self.socketio.emit("ready", self._ready(user_id, new_token), to=sid)
-        for place in resume:
-            self._send_missed(sid, user_id, place)
+        try:
+            self.socketio.server.enter_room(sid, user_id)
+            self.socketio.emit("ready", self._ready(user_id, new_token), to=sid)
+            for place in resume:
+                self._send_missed(sid, user_id, place)
+        except Exception:
+            log.exception("welcome failed")
+            self._hang_up(self._line(sid))  # it will come back and try again
 
     def _ready(self, user_id: str, new_token: str | None) -> Answer:
         names = ("message_characters", "event_bytes", "messages_per_minute", "connections_per_user")

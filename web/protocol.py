@@ -18,6 +18,8 @@ class TextPacket(Packet):
     and one with a name that Socket.IO keeps for itself become an event that no handler knows, acknowledged as invalid.
     """
 
+    packet_type: int
+
     def decode(self, encoded_packet: str) -> int:
         attachments = super().decode(encoded_packet)
         if self.packet_type == packet.BINARY_EVENT or self._is_malformed_event():

@@ -4,21 +4,17 @@ from pathlib import Path
 
 from alembic import command
 from alembic.config import Config
-from alembic.util import CommandError
 from sqlalchemy import Connection, Engine, text
 
 _LOCK = 0x48524544  # any number, the same in every process: only one of them migrates at a time
 
 
 def upgrade(engine: Engine, revision: str = "head") -> None:
-    """Bring the tables up to `revision`. Raises OSError when the database was made by a newer chatbot."""
+    """Bring the tables up to `revision`. Raises alembic.util.CommandError at one it does not know."""
     with engine.execution_options(immediate=True).begin() as connection:
         if engine.dialect.name == "postgresql":
             connection.execute(text(f"SELECT pg_advisory_xact_lock({_LOCK})"))
-        try:
-            command.upgrade(config(connection), revision)
-        except CommandError as error:
-            raise OSError(f"its tables are not this version's ({error})") from error
+        command.upgrade(config(connection), revision)
 
 
 def downgrade(engine: Engine, revision: str) -> None:
