@@ -1,6 +1,7 @@
 """`chatbot talk`: a conversation in the terminal, or line by line through a pipe."""
 
 import contextlib
+import io
 import queue
 import sys
 from collections import deque
@@ -93,20 +94,19 @@ def _lines(stream: BinaryIO) -> Iterator[str]:
 
 
 def _talk_in_terminal(engine: "ChatEngine", dialogue: _Dialogue) -> None:
-    from rich.console import Console
-
     with contextlib.suppress(ImportError):
-        import readline  # noqa: F401  (line editing and history for input())
+        import readline  # noqa: F401  (gives input() line editing and history)
 
-    console = Console(highlight=False)
+    if isinstance(sys.stdin, io.TextIOWrapper):
+        sys.stdin.reconfigure(errors="replace")
     while True:
         try:
-            utterance = console.input("[bold cyan]You:[/] ").strip()
+            utterance = input("You: ").strip()
         except (EOFError, KeyboardInterrupt):
-            console.print()
+            click.echo()
             return
         if utterance:
-            console.print("[bold green]Bot:[/] ", end="")
+            click.secho("Bot: ", fg="green", bold=True, nl=False)
             reply = _say(engine, dialogue.request(utterance))
             dialogue.remember(utterance, reply)
 

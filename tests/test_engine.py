@@ -74,7 +74,7 @@ class Listener:
         self.finished.set()
 
     def reply(self) -> Reply:
-        assert self.finished.wait(60), "no reply came"
+        assert self.finished.wait(120), "no reply came"
         [reply] = self.replies
         return reply
 
@@ -93,7 +93,7 @@ def spy(checkpoint: Checkpoint, name: str, before: Callable[..., Any]) -> None:
 def hold_back(checkpoint: Checkpoint) -> threading.Event:
     """Lets no decoding step begin until the event is set."""
     may_go = threading.Event()
-    spy(checkpoint, "decode_step", lambda *_: may_go.wait(60))
+    spy(checkpoint, "decode_step", lambda *_: may_go.wait(120))
     return may_go
 
 
@@ -315,7 +315,7 @@ def test_an_error_in_one_reply_fails_only_that_one(checkpoint: Checkpoint, caplo
         assert [listener.reply().status for listener in batch].count("failed") >= 1
         assert batch[2].reply().status == "failed"
         assert batch[0].reply().status == "completed"
-        first.finished.wait(60)
+        first.finished.wait(120)
         assert engine.reply(ReplyRequest("Hello")).status == "completed"
     assert "cannot read this" in caplog.text
 
@@ -374,7 +374,7 @@ def test_draining_lets_accepted_replies_end(checkpoint: Checkpoint) -> None:
     engine = ChatEngine(checkpoint, TALKATIVE, max_batch=2)
     engine.start()
     listeners = [Listener(engine, ReplyRequest("Hello")) for _ in range(5)]
-    engine.close(drain_seconds=60)
+    engine.close(drain_seconds=120)
     assert [listener.replies[0].status for listener in listeners] == ["completed"] * 5
     with pytest.raises(EngineUnavailable):
         engine.reply(ReplyRequest("Hello"))
@@ -400,7 +400,7 @@ def test_too_many_waiting_replies_are_refused_and_the_rest_are_answered(checkpoi
     with ChatEngine(checkpoint, replace(GREEDY, max_tokens=1)) as engine:
         ready = hold_back(checkpoint)
         listeners = [Listener(engine, ReplyRequest("Hello", decoding=TALKATIVE))]
-        assert reached.wait(60)  # the batch has the first, so none of the next leaves the queue
+        assert reached.wait(120)  # the batch has the first, so none of the next leaves the queue
         listeners += [Listener(engine, ReplyRequest("Hello")) for _ in range(MAX_WAITING)]
         with pytest.raises(EngineUnavailable, match="Too many"):
             engine.reply(ReplyRequest("Hello"))
