@@ -107,9 +107,7 @@ def _with_sentence_capitals(tokens: Iterable[str]) -> list[str]:
     for token in tokens:
         core = token.strip(JOINER)
         is_word = core[:1].isalnum()
-        capitalised.append(
-            token.replace(core, core[:1].upper() + core[1:], 1) if at_start and is_word else token
-        )
+        capitalised.append(token.replace(core, core[:1].upper() + core[1:], 1) if at_start and is_word else token)
         if core.endswith(_SENTENCE_END) and core != "...":
             at_start = True
         elif is_word:
