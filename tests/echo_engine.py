@@ -39,6 +39,10 @@ class EchoEngine:
             thread.join(max(0.0, deadline - time.monotonic()))
         for ticket in self._tickets:
             ticket.stop()
+        self.wait()
+
+    def wait(self) -> None:
+        """Until every reply so far has been handed over."""
         for thread in self._threads:
             thread.join()
 

@@ -14,7 +14,9 @@ import websocket
 from flask import Flask
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from sqlalchemy.exc import DataError, OperationalError
 
+from chatbot.history import FinishedReply
 from tests.clients import Refused, ServerProcess, WireClient
 from tests.echo_engine import EchoEngine
 from web.app import create_app, drain
@@ -502,6 +504,54 @@ def test_an_error_inside_is_acknowledged_as_internal(app: Flask, monkeypatch: py
     assert code(answer) == "internal"
     assert "secret" not in answer["error"]["message"]
     client.disconnect()
+
+
+# The database in trouble
+
+
+def finished_by(app: Flask, monkeypatch: pytest.MonkeyPatch, finish: Callable[..., Any]) -> dict[str, Any]:
+    """Send a message while `finish` stands before the history's finish_reply -> the data of reply.completed."""
+    service = app.extensions["conversations"]
+    real = service.history.finish_reply
+    monkeypatch.setattr(service.history, "finish_reply", lambda *arguments: finish(real, *arguments))
+    client = app.extensions["socketio"].test_client(app)
+    place = {"conversation_id": client.emit("conversation.create", {}, callback=True)["conversation_id"]}
+    client.emit("message.send", place | {"client_msg_id": new_key(), "text": "Hello"}, callback=True)
+    completed: list[dict[str, Any]] = []
+    deadline = time.monotonic() + 60
+    while not completed and time.monotonic() < deadline:
+        events = client.emit("sync", place, callback=True)["events"]
+        completed = [event["data"] for event in events if event["type"] == "reply.completed"]
+    client.disconnect()
+    return completed[0]
+
+
+def test_a_slow_disk_does_not_hold_up_the_engine(app: Flask, monkeypatch: pytest.MonkeyPatch) -> None:
+    def slow(real: Callable[..., Any], *arguments: Any) -> Any:
+        app.extensions["conversations"].engine.wait()  # for its threads: it would never end were this one of them
+        return real(*arguments)
+
+    assert finished_by(app, monkeypatch, slow)["text"] == "You said: Hello"
+
+
+def test_a_reply_is_stored_once_the_database_is_back(app: Flask, monkeypatch: pytest.MonkeyPatch) -> None:
+    failures = iter(range(2))
+
+    def away(real: Callable[..., Any], *arguments: Any) -> Any:
+        if next(failures, None) is not None:
+            raise OperationalError("COMMIT", {}, Exception("the server closed the connection"))
+        return real(*arguments)
+
+    assert finished_by(app, monkeypatch, away)["text"] == "You said: Hello"
+
+
+def test_a_reply_that_cannot_be_stored_ends_as_failed(app: Flask, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(real: Callable[..., Any], conversation: str, reply_id: str, reply: FinishedReply) -> Any:
+        if reply.text:
+            raise DataError("UPDATE", {}, Exception("invalid byte sequence"))
+        return real(conversation, reply_id, reply)
+
+    assert finished_by(app, monkeypatch, refuse)["status"] == "failed"
 
 
 # Other clients

@@ -120,16 +120,20 @@ class _DrainingWorker(ThreadWorker):
     """On SIGTERM and on Ctrl-C: no new connections, running replies end, then the clients are let go."""
 
     wsgi: Flask | None = None
+    _draining: threading.Thread | None = None
 
     def handle_exit(self, sig: int, frame: Any) -> None:
-        if self.alive:
-            threading.Thread(target=self._drain, name="drain").start()
+        if self._draining is None:
+            self._draining = threading.Thread(target=self._drain, name="drain", daemon=True)
+            self._draining.start()
         super().handle_exit(sig, frame)
 
     handle_quit = handle_exit
 
     def run(self) -> None:
         super().run()
+        if self._draining:
+            self._draining.join()  # without clients the loop ends first
         os._exit(0)  # all is written; taking a model to pieces, or a thread with a dead client, would hold this up
 
     def _drain(self) -> None:
