@@ -39,7 +39,7 @@ def test_a_store_is_three_memory_mapped_arrays_that_numpy_reads_by_itself(tmp_pa
     assert np.load(tmp_path / "s/tokens.npy").tolist() == [4, 5, 6, 7, 8, 9, 9, 9]
     assert np.load(tmp_path / "s/utterances.npy").tolist() == [0, 2, 3, 4, 5, 8]
     assert np.load(tmp_path / "s/dialogues.npy").tolist() == [0, 2, 5]
-    assert isinstance(TokenStore.open(tmp_path / "s").tokens, np.memmap)
+    assert isinstance(TokenStore.open(tmp_path / "s").tokens.base, np.memmap)
 
 
 def test_there_is_nothing_beyond_the_last_dialogue(tmp_path: Path) -> None:
