@@ -15,8 +15,9 @@ import torch
 
 from chatbot.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from chatbot.decoding import DEFAULT, GREEDY
-from chatbot.engine import ChatEngine, Reply, ReplyRequest
+from chatbot.engine import ChatEngine
 from chatbot.model import HRED, ModelConfig
+from chatbot.reply import Reply, ReplyRequest
 from data.vocabulary import SPECIALS, Vocabulary
 
 WORDS, TOKENS, ROUNDS = 12_000, 20, 3

@@ -22,6 +22,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
+from chatbot.home import home
 from chatbot.model import HRED, ModelConfig
 from data.vocabulary import Vocabulary
 
@@ -42,11 +43,6 @@ class Checkpoint:
     model: HRED
     vocabulary: Vocabulary
     metrics: dict[str, Any]
-
-
-def home() -> Path:
-    """Where promoted checkpoints, the database and runs are kept: $CHATBOT_HOME, or `var` in the working folder."""
-    return Path(os.environ.get("CHATBOT_HOME", "var"))
 
 
 def load_checkpoint(where: str | Path) -> Checkpoint:

@@ -10,7 +10,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, Self, TypeVar
+from typing import Self, TypeVar
 
 import numpy as np
 import torch
@@ -28,58 +28,21 @@ from chatbot.decoding import (
     start_searches,
     step,
 )
+from chatbot.reply import CONTEXT_TURNS, DialogueState, Reply, ReplyRequest, Status
 from data.vocabulary import EOS
 
-CONTEXT_TURNS = 10  # a state is rebuilt from at most as many turns
 MAX_WAITING = 1024  # replies; beyond it the engine says so instead of promising an answer in minutes
 _UTTERANCE_TOKENS = 100  # of a longer utterance the encoder reads the beginning and the end
 _UTTERANCE_CHARACTERS = 4000
 
 logger = logging.getLogger(__name__)
 
-Status = Literal["completed", "stopped", "failed"]
 Text = TypeVar("Text", str, list[int])
 Argument = TypeVar("Argument")
 
 
 class EngineUnavailable(RuntimeError):
     """The engine takes no request now: it is not running, is closing, or has too many waiting."""
-
-
-@dataclass(frozen=True, slots=True)
-class DialogueState:
-    """What a checkpoint remembers of a dialogue: S float32 values, little-endian."""
-
-    vector: bytes
-    checkpoint: str
-
-
-@dataclass(frozen=True, slots=True)
-class ReplyRequest:
-    """The user's utterance and what was said before it: the state, or the texts to rebuild it from, oldest first.
-
-    The texts are used where the state is missing or of another checkpoint, and to keep replies from repeating them.
-    """
-
-    utterance: str
-    context: tuple[str, ...] = ()
-    state: DialogueState | None = None
-    decoding: DecodingConfig | None = None
-    seed: int | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Reply:
-    """`state_before` is the state after the user's utterance, `state_after` the one after the reply.
-
-    Either is None where the reply ended before it was known.
-    """
-
-    text: str
-    status: Status
-    checkpoint: str
-    state_before: DialogueState | None = None
-    state_after: DialogueState | None = None
 
 
 class ReplyTicket:

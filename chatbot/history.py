@@ -6,7 +6,6 @@ first (SQLite: the database's write lock), so sequence numbers have no gaps and 
 """
 
 import hashlib
-import os
 import secrets
 import threading
 import uuid
@@ -41,9 +40,10 @@ from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column, sessionmaker
 from sqlalchemy.types import TypeDecorator
 
-HOME = os.environ.get("CHATBOT_HOME", "var")
-DEFAULT_DATABASE = f"sqlite:///{HOME}/chatbot.db"
-CONTEXT_TURNS = 10
+from chatbot.home import home
+from chatbot.reply import CONTEXT_TURNS
+
+DEFAULT_DATABASE = f"sqlite:///{home()}/chatbot.db"
 TITLE_CHARACTERS = 60
 SOURCE = "hred-chatbot"
 

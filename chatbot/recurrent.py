@@ -2,7 +2,7 @@
 
 Sequences are packed as PyTorch packs them: longest first, time-major, `sizes[t]` sequences still alive at step t, so
 no padding is ever computed. One product serves the inputs of all steps and one the weight gradient of all steps; only
-h @ W_hh stays in the loop. On CPU in bfloat16 that is several times faster than `torch.nn.GRU` (benchmarks/training.py).
+h @ W_hh stays in the loop. In bfloat16 on a CPU that is several times faster than `torch.nn.GRU` (see benchmarks).
 Parameters have the names, shapes and meaning of `torch.nn.GRU`, which serves as the oracle in the tests.
 """
 

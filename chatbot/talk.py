@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, BinaryIO
 
 import click
 
+from chatbot.reply import CONTEXT_TURNS, DialogueState, Reply, ReplyRequest
+
 if TYPE_CHECKING:
-    from chatbot.engine import ChatEngine, DialogueState, Reply, ReplyRequest
+    from chatbot.engine import ChatEngine
 
 
 class _TalkError(click.ClickException):
@@ -58,18 +60,16 @@ class _Dialogue:
     """What one turn leaves to the next: the state, and the last texts."""
 
     def __init__(self, seed: int | None) -> None:
-        from chatbot.engine import CONTEXT_TURNS
 
         self._context: deque[str] = deque(maxlen=CONTEXT_TURNS)
         self._state: DialogueState | None = None
         self._seed = seed
 
-    def request(self, utterance: str) -> "ReplyRequest":
-        from chatbot.engine import ReplyRequest
+    def request(self, utterance: str) -> ReplyRequest:
 
         return ReplyRequest(utterance, tuple(self._context), self._state, seed=self._seed)
 
-    def remember(self, utterance: str, reply: "Reply") -> None:
+    def remember(self, utterance: str, reply: Reply) -> None:
         """Raises _TalkError where the reply failed."""
         if reply.status == "failed":
             raise _TalkError("The model could not answer: its checkpoint may be broken. Try --checkpoint default.")
@@ -111,7 +111,7 @@ def _talk_in_terminal(engine: "ChatEngine", dialogue: _Dialogue) -> None:
             dialogue.remember(utterance, reply)
 
 
-def _say(engine: "ChatEngine", request: "ReplyRequest") -> "Reply":
+def _say(engine: "ChatEngine", request: ReplyRequest) -> Reply:
     """Prints the reply as it comes; Ctrl-C stops it."""
     pieces: queue.SimpleQueue[str | Reply] = queue.SimpleQueue()
     ticket = engine.submit(request, pieces.put, pieces.put)

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from types import SimpleNamespace
 
-from chatbot.engine import DialogueState, Reply, ReplyRequest
+from chatbot.reply import DialogueState, Reply, ReplyRequest
 
 
 class EchoTicket:

@@ -10,16 +10,8 @@ import pytest
 
 from chatbot.checkpoint import Checkpoint
 from chatbot.decoding import DEFAULT, GREEDY, DecodingConfig
-from chatbot.engine import (
-    CONTEXT_TURNS,
-    MAX_WAITING,
-    ChatEngine,
-    DialogueState,
-    EngineUnavailable,
-    Reply,
-    ReplyRequest,
-    ReplyTicket,
-)
+from chatbot.engine import MAX_WAITING, ChatEngine, EngineUnavailable, ReplyTicket
+from chatbot.reply import CONTEXT_TURNS, DialogueState, Reply, ReplyRequest
 from tests.tiny_checkpoint import tiny_checkpoint
 
 TALKATIVE = replace(GREEDY, min_tokens=30, max_tokens=30, no_repeat_ngram=0)

@@ -12,7 +12,8 @@ import pytest
 from click.testing import CliRunner, Result
 
 from chatbot.cli import main
-from chatbot.engine import ChatEngine, Reply
+from chatbot.engine import ChatEngine
+from chatbot.reply import Reply
 from tests.tiny_checkpoint import tiny_checkpoint
 
 CHATBOT = [sys.executable, "-c", "from chatbot.cli import main; main()", "talk"]

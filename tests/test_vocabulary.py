@@ -22,9 +22,7 @@ def test_case_and_the_shape_of_an_apostrophe_share_one_id():
 
 def test_replies_get_their_capitals_back():
     vocabulary = vocabulary_of("i think I like London and I go. the end", "yes I do, in London.")
-    assert (
-        vocabulary.decode(vocabulary.encode("yes. i think i like london.")) == "Yes. I think I like London."
-    )
+    assert vocabulary.decode(vocabulary.encode("yes. i think i like london.")) == "Yes. I think I like London."
 
 
 def test_a_capital_that_only_opens_sentences_is_not_kept_inside_one():

@@ -17,8 +17,8 @@ import structlog
 from sqlalchemy.exc import InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
-from chatbot.engine import DialogueState, Reply, ReplyRequest
 from chatbot.history import Accepted, Event, FinishedReply, History, Unanswered
+from chatbot.reply import DialogueState, Reply, ReplyRequest
 
 DELTA_SECONDS = 0.04
 RETRY_SECONDS = (0.1, 0.5, 2.0, 5.0)

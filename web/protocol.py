@@ -36,7 +36,7 @@ class TextPacket(Packet):
 
 
 class ProtocolError(Exception):
-    """A refusal: `code` is one of DESIGN's, `message` a sentence fit for a person."""
+    """A refusal: `code` is one of docs/protocol.md, `message` a sentence fit for a person."""
 
     def __init__(self, code: str, message: str, retry_after_ms: int | None = None) -> None:
         super().__init__(message)

@@ -1,0 +1,47 @@
+"""What the engine is asked and what it answers. Knows no model: whoever only speaks of replies loads no torch."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from chatbot.decoding import DecodingConfig
+
+CONTEXT_TURNS = 10  # a state is rebuilt from at most as many turns
+
+Status = Literal["completed", "stopped", "failed"]
+
+
+@dataclass(frozen=True, slots=True)
+class DialogueState:
+    """What a checkpoint remembers of a dialogue: S float32 values, little-endian."""
+
+    vector: bytes
+    checkpoint: str
+
+
+@dataclass(frozen=True, slots=True)
+class ReplyRequest:
+    """The user's utterance and what was said before it: the state, or the texts to rebuild it from, oldest first.
+
+    The texts are used where the state is missing or of another checkpoint, and to keep replies from repeating them.
+    """
+
+    utterance: str
+    context: tuple[str, ...] = ()
+    state: DialogueState | None = None
+    decoding: "DecodingConfig | None" = None
+    seed: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """`state_before` is the state after the user's utterance, `state_after` the one after the reply.
+
+    Either is None where the reply ended before it was known.
+    """
+
+    text: str
+    status: Status
+    checkpoint: str
+    state_before: DialogueState | None = None
+    state_after: DialogueState | None = None
