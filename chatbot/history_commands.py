@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, TextIO
 
 import click
 
+from data.errors import UserError
+
 if TYPE_CHECKING:
     from chatbot.history import History
 
@@ -17,12 +19,6 @@ _database = click.option(
     "--database", envvar="CHATBOT_DATABASE", metavar="URL", help="Where the history is kept (sqlite:///var/chatbot.db)."
 )
 _conversation = click.argument("conversation_id", metavar="ID")
-
-
-class HistoryCommandError(click.ClickException):
-    """Something a person can mend: one sentence, exit code 2."""
-
-    exit_code = 2
 
 
 @click.group()
@@ -52,7 +48,7 @@ def show(conversation_id: str, database: str | None) -> None:
             turns = stored.active_branch(conversation_id)
         except NotFoundError as error:
             message = f"There is no conversation {conversation_id}; `chatbot history list` names them."
-            raise HistoryCommandError(message) from error
+            raise UserError(message) from error
         for turn in turns:
             ended = "" if turn.status == "completed" else f" ({turn.status})"
             click.echo(f"{turn.speaker}: {turn.text}{ended}")
@@ -78,7 +74,7 @@ def _reading(database: str | None) -> Iterator["History"]:
     try:
         stored = open_history(database or DEFAULT_DATABASE, create=False)
     except DatabaseError as error:
-        raise HistoryCommandError(str(error)) from error
+        raise UserError(str(error)) from error
     try:
         yield stored
         sys.stdout.flush()
@@ -96,6 +92,6 @@ def _writing(out: Path | None) -> Iterator[TextIO]:
     try:
         file = out.open("w", encoding="utf-8")
     except OSError as error:
-        raise HistoryCommandError(f"{out} cannot be written: {error.strerror}.") from error
+        raise UserError(f"{out} cannot be written: {error.strerror}.") from error
     with file:
         yield file

@@ -11,13 +11,10 @@ from typing import TYPE_CHECKING, BinaryIO
 import click
 
 from chatbot.reply import CONTEXT_TURNS, DialogueState, Reply, ReplyRequest
+from data.errors import UserError
 
 if TYPE_CHECKING:
     from chatbot.engine import ChatEngine
-
-
-class _TalkError(click.ClickException):
-    exit_code = 2
 
 
 @click.command()
@@ -53,7 +50,7 @@ def _engine(where: str, greedy: bool) -> "ChatEngine":
     try:
         return ChatEngine(load_checkpoint(where), GREEDY if greedy else DEFAULT)
     except CheckpointError as error:
-        raise _TalkError(str(error)) from error
+        raise UserError(str(error)) from error
 
 
 class _Dialogue:
@@ -70,9 +67,9 @@ class _Dialogue:
         return ReplyRequest(utterance, tuple(self._context), self._state, seed=self._seed)
 
     def remember(self, utterance: str, reply: Reply) -> None:
-        """Raises _TalkError where the reply failed."""
+        """Raises UserError where the reply failed."""
         if reply.status == "failed":
-            raise _TalkError("The model could not answer: its checkpoint may be broken. Try --checkpoint default.")
+            raise UserError("The model could not answer: its checkpoint may be broken. Try --checkpoint default.")
         self._context.extend(text for text in (utterance, reply.text) if text)
         self._state = reply.state_after
         self._seed = None if self._seed is None else self._seed + 1  # else the same words came to mind every turn

@@ -8,16 +8,12 @@ from typing import TYPE_CHECKING
 
 import click
 
+from data.errors import UserError
+
 if TYPE_CHECKING:
     from rich.console import Console
 
     from data.preparation import Report
-
-
-class DataError(click.ClickException):
-    """An error the user can mend: one sentence, exit code 2."""
-
-    exit_code = 2
 
 
 @click.command()
@@ -56,7 +52,7 @@ def prepare(
         with _progress("Reading", console) as on_progress:
             report = run(sources, out, config, on_progress)
     except PrepareError as error:
-        raise DataError(str(error)) from error
+        raise UserError(str(error)) from error
     _show(report)
     click.echo(f"Prepared {out}: a vocabulary of {report.vocabulary:,}, {report.unknown:.1%} of tokens outside it.")
 
@@ -82,7 +78,7 @@ def fetch(name: str, into: Path) -> None:
         with _progress(f"Fetching {name}", Console(stderr=True)) as on_progress:
             file = run(corpus, into, on_progress)
     except (DownloadError, OSError) as error:
-        raise DataError(str(error)) from error
+        raise UserError(str(error)) from error
     pinned = "matches the published SHA-256" if corpus.sha256 else "no SHA-256 is published; its own is kept beside it"
     click.echo(f"Fetched {file} ({pinned}). Next: chatbot prepare {file} --out var/prepared")
 

@@ -6,13 +6,10 @@ from typing import TYPE_CHECKING
 import click
 
 from data.commands import prepare
+from data.errors import UserError
 
 if TYPE_CHECKING:
     from training.config import CorpusConfig
-
-
-class _UserError(click.ClickException):
-    exit_code = 2
 
 
 @click.command()
@@ -34,7 +31,7 @@ def train(context: click.Context, recipe: Path) -> None:
         _prepare_if_missing(context, steps.corpus)
         folder = follow(steps, console)
     except (ValueError, OSError) as error:
-        raise _UserError(str(error)) from error
+        raise UserError(str(error)) from error
     except KeyboardInterrupt:
         console.print(f"Stopped and saved. Go on with: chatbot train {recipe}")
         raise SystemExit(130) from None
@@ -62,7 +59,7 @@ def word2vec(prepared: Path, out: Path | None, size: int, epochs: int, given: st
             learn(prepared, vocabulary, target, size, epochs, Console(stderr=True))
         coverage = embeddings_for(vocabulary, load_word_vectors(given or target)).coverage
     except (ValueError, OSError) as error:
-        raise _UserError(str(error)) from error
+        raise UserError(str(error)) from error
     click.echo(f"{coverage:.1%} of {len(vocabulary):,} words have a vector in {given or target}")
 
 
@@ -72,7 +69,7 @@ def _prepare_if_missing(context: click.Context, corpus: "CorpusConfig") -> None:
         return
     at_hand = [source for source in corpus.sources if source == "chitchat" or Path(source).exists()]
     if not at_hand:
-        raise _UserError(f"None of the corpora {', '.join(corpus.sources)} is there; put one in place or name another.")
+        raise UserError(f"None of the corpora {', '.join(corpus.sources)} is there; put one in place or name another.")
     click.echo(f"Preparing {', '.join(at_hand)} in {corpus.prepared}.", err=True)
     context.invoke(prepare, sources=at_hand, out=corpus.prepared, vocabulary_size=corpus.vocabulary_size)
 

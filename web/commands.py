@@ -5,6 +5,8 @@ from typing import Any
 
 import click
 
+from data.errors import UserError
+
 
 @click.command()
 @click.option("--host", help="Address to listen on (127.0.0.1).")
@@ -19,12 +21,12 @@ def serve(**flags: Any) -> None:
     CHATBOT_MESSAGE_CHARACTERS, CHATBOT_EVENT_BYTES, CHATBOT_MESSAGES_PER_MINUTE and CHATBOT_DRAIN_SECONDS.
     """
     from web.config import Settings, SettingsError
-    from web.server import ServeError, run
+    from web.server import run
 
     try:
         settings = Settings.from_environment(os.environ, **flags)
     except SettingsError as error:
-        raise ServeError(str(error)) from error
+        raise UserError(str(error)) from error
     run(settings, lambda: _engine(settings.checkpoint))
 
 

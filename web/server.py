@@ -22,6 +22,7 @@ from gunicorn.workers.base import Worker
 from gunicorn.workers.gthread import ThreadWorker
 
 from chatbot.history import DatabaseError, open_history
+from data.errors import UserError
 from web.config import Settings
 
 if TYPE_CHECKING:
@@ -31,18 +32,12 @@ _SPARE_THREADS = 32  # for pages, REST and handshakes beside the websockets, eac
 _PR_SET_PDEATHSIG = 1
 
 
-class ServeError(click.ClickException):
-    """Why the server cannot start: one sentence, exit code 2."""
-
-    exit_code = 2
-
-
 def run(settings: Settings, make_engine: Callable[[], "Engine"]) -> None:
-    """Serve until SIGTERM or Ctrl-C. Raises ServeError where it cannot start, and SystemExit at the end."""
+    """Serve until SIGTERM or Ctrl-C. Raises UserError where it cannot start, and SystemExit at the end."""
     try:
         open_history(settings.database).engine.dispose()
     except DatabaseError as error:
-        raise ServeError(str(error)) from error
+        raise UserError(str(error)) from error
     server = _Server(settings, _listen(settings.host, settings.port), make_engine)
     try:
         server.run()
@@ -59,7 +54,7 @@ def _listen(host: str, port: int) -> socket.socket:
     except OSError as error:
         reason = error.strerror or str(error)
         message = f"Cannot listen on {host} port {port}: {reason}. Choose another with --host or --port."
-        raise ServeError(message) from error
+        raise UserError(message) from error
 
 
 class _Server(BaseApplication):
