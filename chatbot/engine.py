@@ -29,6 +29,7 @@ from chatbot.decoding import (
     step,
 )
 from chatbot.reply import CONTEXT_TURNS, DialogueState, Reply, ReplyRequest, Status
+from data.cleaning import normalise
 from data.vocabulary import EOS
 
 MAX_WAITING = 1024  # replies; beyond it the engine says so instead of promising an answer in minutes
@@ -284,8 +285,9 @@ class ChatEngine:
         _call(turn.on_finished, Reply(turn.text, status, self.checkpoint.id, before, after))
 
     def _ids(self, text: str) -> list[int]:
-        """Ids of a text; of a very long one, those of its beginning and its end."""
-        return _ends(self.checkpoint.vocabulary.encode(_ends(text, _UTTERANCE_CHARACTERS)), _UTTERANCE_TOKENS)
+        """Ids of a text, mended as the training text was; of a very long one, those of its beginning and its end."""
+        ids = self.checkpoint.vocabulary.encode(normalise(_ends(text, _UTTERANCE_CHARACTERS)))
+        return _ends(ids, _UTTERANCE_TOKENS)
 
     def _track(self, states: Tensor, heard: Sequence[Sequence[Sequence[int]]]) -> Tensor:
         """States (n, S) and the utterances heard since, one list a dialogue -> states after them (n, S).
