@@ -93,12 +93,12 @@ class DecodingConfig:
 GREEDY = DecodingConfig(method="greedy")
 DEFAULT = DecodingConfig(
     candidates=16,
-    temperature=0.8,
+    temperature=0.7,
     top_k=40,
-    top_p=0.95,
+    top_p=0.9,
     length_penalty=1.0,
-    mmi_lambda=0.5,
-    relevance_weight=0.3,
+    mmi_lambda=0.3,
+    relevance_weight=0.2,
     repetition_weight=1.0,
 )
 
