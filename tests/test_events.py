@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import socketio
 import websocket
+from engineio.exceptions import SocketIsClosedError
 from flask import Flask
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -504,6 +505,36 @@ def test_an_error_inside_is_acknowledged_as_internal(app: Flask, monkeypatch: py
     assert code(answer) == "internal"
     assert "secret" not in answer["error"]["message"]
     client.disconnect()
+
+
+def test_a_tab_that_is_just_leaving_takes_nothing_from_the_others(app: Flask, monkeypatch: pytest.MonkeyPatch) -> None:
+    socketio = app.extensions["socketio"]
+    leaving = socketio.test_client(app)
+    token = ready_of(leaving)["token"]
+    staying = socketio.test_client(app, auth={"token": token})
+    ready_of(staying)
+    send = socketio.server._send_eio_packet
+
+    def fail_for_one(line: str, packet: Any) -> None:
+        if line == leaving.eio_sid:
+            raise SocketIsClosedError
+        send(line, packet)
+
+    monkeypatch.setattr(socketio.server, "_send_eio_packet", fail_for_one)
+    place = {"conversation_id": staying.emit("conversation.create", {}, callback=True)["conversation_id"]}
+    assert staying.emit("message.send", place | {"client_msg_id": new_key(), "text": "Hello"}, callback=True)["ok"]
+    drain(app, 60)
+    events = [packet["args"][0]["type"] for packet in staying.get_received() if packet["name"] == "event"]
+    assert events == ["message.created", "reply.started", "reply.completed"]
+
+
+def ready_of(client: Any) -> dict[str, Any]:
+    """What a test client was welcomed with; it is in its user's room by then."""
+    while True:
+        for packet in client.get_received():
+            if packet["name"] == "ready":
+                return dict(packet["args"][0])
+        time.sleep(0.01)
 
 
 # The database in trouble

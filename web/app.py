@@ -2,9 +2,12 @@
 
 import logging
 import sys
+from contextlib import suppress
+from functools import partial
 from typing import Any, cast
 
 import structlog
+from engineio.exceptions import SocketIsClosedError
 from flask import Flask
 from flask_socketio import SocketIO
 
@@ -48,11 +51,7 @@ def create_app(settings: Settings, engine: Engine) -> Flask:
         manage_session=False,
         serializer=TextPacket,
     )
-
-    def emit(user_id: str, event: str, payload: dict[str, Any]) -> None:
-        socketio.emit(event, payload, to=user_id)
-
-    service = ConversationService(open_history(settings.database), engine, emit)
+    service = ConversationService(open_history(settings.database), engine, partial(_emit, socketio))
     app.extensions["conversations"] = service
     Events(socketio, service, settings).register()
     add_routes(app, service)
@@ -60,12 +59,20 @@ def create_app(settings: Settings, engine: Engine) -> Flask:
     return app
 
 
+def _emit(socketio: SocketIO, room: str | None, event: str, payload: dict[str, Any]) -> None:
+    """To each connection in the room (None: to all) by itself: one that is just leaving must not stop the rest."""
+    with suppress(KeyError):  # the last of them has left since
+        for sid, _ in socketio.server.manager.get_participants("/", room):
+            with suppress(KeyError, SocketIsClosedError):
+                socketio.emit(event, payload, to=sid)
+
+
 def drain(app: Flask, seconds: float) -> None:
     """End well: tell every client, let running replies end within `seconds`, write them, close the connections."""
     socketio = cast(SocketIO, app.extensions["socketio"])
     service = cast(ConversationService, app.extensions["conversations"])
     service.draining = True
-    socketio.emit("notice", {"type": "draining"})
+    _emit(socketio, None, "notice", {"type": "draining"})
     service.close(seconds)
     for connection in list(socketio.server.eio.sockets.values()):
         connection.close(wait=False, abort=True)  # as if the line had dropped: a client that was sent away stays away

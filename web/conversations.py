@@ -49,7 +49,8 @@ class Engine(Protocol):
     ) -> Ticket: ...
 
 
-Emit = Callable[[str, str, dict[str, Any]], None]  # (user_id, event, payload) to all of a user's tabs
+# (user_id, event, payload) to all of a user's tabs. It never raises: a reply has to go on whoever leaves meanwhile.
+Emit = Callable[[str, str, dict[str, Any]], None]
 
 
 @dataclass(slots=True)
