@@ -105,6 +105,11 @@ class ChatEngine:
         self._deadline: float | None = None  # of the replies under way, once closing
         self._batch: list[_Turn] = []  # the engine's thread's own
 
+    @property
+    def is_running(self) -> bool:
+        """Whether somebody is there to answer."""
+        return self._thread.is_alive()
+
     def start(self) -> None:
         self._thread.start()
 

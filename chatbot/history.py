@@ -242,9 +242,9 @@ class History:
             yield session
 
     def check(self) -> None:
-        """Raise SQLAlchemyError unless the database answers."""
+        """Raise SQLAlchemyError unless our tables can be read; SQLite would answer SELECT 1 without its file."""
         with self._reads() as session:
-            session.execute(select(1))
+            session.execute(select(User.id).limit(1))
 
     # Users
 

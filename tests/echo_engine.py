@@ -26,12 +26,13 @@ class EchoEngine:
     def __init__(self, delay: float = 0.0, checkpoint: str = "echo") -> None:
         self.delay = delay
         self.checkpoint = SimpleNamespace(id=checkpoint)
+        self.is_running = False
         self.requests: list[ReplyRequest] = []
         self._threads: list[threading.Thread] = []
         self._tickets: list[EchoTicket] = []
 
     def start(self) -> None:
-        pass
+        self.is_running = True
 
     def close(self, drain_seconds: float = 0) -> None:
         deadline = time.monotonic() + drain_seconds

@@ -374,9 +374,23 @@ def test_draining_lets_accepted_replies_end(checkpoint: Checkpoint) -> None:
 
 def test_an_engine_that_was_never_started_refuses_and_closes(checkpoint: Checkpoint) -> None:
     engine = ChatEngine(checkpoint)
+    assert not engine.is_running
     with pytest.raises(EngineUnavailable, match="not running"):
         engine.reply(ReplyRequest("Hello"))
     engine.close()
+
+
+def test_an_engine_that_breaks_down_fails_what_it_has_and_is_not_running(
+    checkpoint: Checkpoint, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = ChatEngine(checkpoint)
+    monkeypatch.setattr(engine, "_arrivals", lambda: 1 / 0)
+    monkeypatch.setattr(threading, "excepthook", lambda _: None)
+    engine.start()
+    assert engine.is_running
+    assert engine.reply(ReplyRequest("Hello")).status == "failed"
+    engine.close()
+    assert not engine.is_running
 
 
 def test_an_engine_may_be_closed_from_a_callback(checkpoint: Checkpoint) -> None:

@@ -56,10 +56,21 @@ def test_the_page_comes_with_a_strict_policy(browser: FlaskClient) -> None:
         assert inline not in answer.text
 
 
-def test_health_names_the_checkpoint_and_notices_a_missing_database(app: Flask, browser: FlaskClient) -> None:
+def health(browser: FlaskClient) -> tuple[int, str]:
+    answer = browser.get("/healthz")
+    return answer.status_code, answer.json["status"]
+
+
+def test_health_names_the_checkpoint_and_notices_what_is_wrong(app: Flask, browser: FlaskClient) -> None:
+    service = app.extensions["conversations"]
     assert browser.get("/healthz").json == {"status": "ok", "checkpoint": "echo"}
-    app.extensions["conversations"].draining = True
-    assert (browser.get("/healthz").status_code, browser.get("/healthz").json) == (503, {"status": "draining"})
+    service.engine.is_running = False
+    assert health(browser) == (503, "engine stopped")
+    service.draining = True
+    assert health(browser) == (503, "draining")
+    with service.history.engine.begin() as connection:
+        connection.exec_driver_sql("ALTER TABLE users RENAME TO lost")
+    assert health(browser) == (503, "database unavailable")
 
 
 def test_a_user_gets_the_own_conversations_and_no_others(stored: History, browser: FlaskClient) -> None:

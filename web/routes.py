@@ -46,6 +46,8 @@ def _routes(service: ConversationService) -> Blueprint:
             return {"status": "database unavailable"}, 503
         if service.draining:
             return {"status": "draining"}, 503
+        if not service.engine.is_running:
+            return {"status": "engine stopped"}, 503
         return {"status": "ok", "checkpoint": service.engine.checkpoint.id}
 
     @routes.get("/api/conversations")
