@@ -18,7 +18,7 @@ class EchoTicket:
 
 
 class EchoEngine:
-    """Replies "You said: …" with `delay` seconds before each word; "please fail" fails.
+    """Replies "You said: …" with `delay` seconds before each word; "please fail" fails, unless it is tried again.
 
     The dialogue state counts the utterances so far, so a test sees whether it was kept.
     """
@@ -74,7 +74,7 @@ class EchoEngine:
         on_finished(self._reply(request, said, "completed" if said else "failed"))
 
     def _words(self, request: ReplyRequest) -> list[str]:
-        if request.utterance == "please fail":
+        if request.utterance == "please fail" and self.requests.count(request) == 1:
             return []
         first, *rest = f"You said: {request.utterance}".split(" ")
         return [first, *(f" {word}" for word in rest)]

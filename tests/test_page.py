@@ -156,6 +156,21 @@ def test_a_reply_stopped_in_the_middle_stays_so(context: BrowserContext, slow_se
     converse(page, "go on")
 
 
+def test_a_reply_that_failed_can_be_tried_again_until_more_was_said(page: Page) -> None:
+    failed, again = page.locator(".bot[data-status=failed]"), page.get_by_role("button", name="Try again")
+    say(page, "please fail")
+    expect(failed).to_contain_text("This reply could not be finished")
+    page.reload()
+    again.click()
+    expect(turns(page)).to_have_text(texts("please fail"))
+    expect(failed).to_have_count(0)
+    say(page, "please fail")
+    expect(again).to_be_visible()
+    converse(page, "never mind")
+    expect(failed).to_be_visible()
+    expect(again).to_be_hidden()
+
+
 def test_thumbs_are_remembered_over_a_reload_and_can_be_taken_back(page: Page) -> None:
     converse(page, "first", "second")
     good = page.get_by_role("button", name="Good reply")

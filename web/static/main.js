@@ -27,6 +27,7 @@ const actions = {
   say: (text) => outbox.add(store.state.open, text),
   retry: (message) => outbox.retry(message.client_msg_id),
   stop: () => ask("reply.stop", { conversation_id: store.state.open, reply_id: openPath().at(-1).id }),
+  regenerate: (reply) => ask("reply.regenerate", { conversation_id: store.state.open, reply_id: reply.id }),
   rate: (reply, rating) => ask("feedback.set", { conversation_id: store.state.open, reply_id: reply.id, rating }),
   rename: (conversation_id, title) => ask("conversation.rename", { conversation_id, title }),
   remove: (conversation_id) => ask("conversation.delete", { conversation_id }),

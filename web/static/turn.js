@@ -26,10 +26,8 @@ function userTurn(actions) {
 }
 
 function refusal(message, actions) {
-  const again = element("button", { type: "button", class: "text-button" }, "Try again");
-  const edit = element("button", { type: "button", class: "text-button" }, "Edit");
-  again.addEventListener("click", () => actions.retry(message));
-  edit.addEventListener("click", () => actions.takeBack(message));
+  const again = textButton("Try again", () => actions.retry(message));
+  const edit = textButton("Edit", () => actions.takeBack(message));
   return [sentenceFor({ code: message.refused, message: message.reason }), again, edit];
 }
 
@@ -38,6 +36,7 @@ function botTurn(actions) {
   const text = element("p", { class: "text", dir: "auto" });
   const typing = element("p", { class: "typing", role: "img", "aria-label": "typing" }, ...dots());
   const remark = element("p", { class: "remark" });
+  const again = textButton("Try again", () => actions.regenerate(shown));
   const thumbs = [thumb("up", "Good reply", 1), thumb("down", "Poor reply", -1)];
   const foot = element("footer", {}, remark, ...thumbs.map(({ button }) => button));
   const node = element("article", { class: "turn bot" }, speaker("Chatbot said:"), text, typing, foot);
@@ -55,13 +54,19 @@ function botTurn(actions) {
     node.setAttribute("aria-busy", String(streaming));
     text.hidden = !turn.text;
     typing.hidden = !streaming || Boolean(turn.text);
-    remark.textContent = remarks[turn.status] ?? "";
+    remark.replaceChildren(remarks[turn.status] ?? "", ...(turn.status === "failed" ? [again] : []));
     for (const { button, rating } of thumbs) {
       button.hidden = streaming || !turn.text;
       button.setAttribute("aria-pressed", String(turn.rating === rating));
     }
   }
   return { node, update };
+}
+
+function textButton(words, onClick) {
+  const button = element("button", { type: "button", class: "text-button" }, words);
+  button.addEventListener("click", onClick);
+  return button;
 }
 
 const speaker = (words) => element("span", { class: "unseen" }, words);
