@@ -31,13 +31,25 @@ class TokenStore:
         """Raises StoreError where the folder holds no store or a broken one."""
         try:
             # Plain views: np.memmap's own slices cost ten times as much, and a batch takes a thousand.
-            parts = [np.load(Path(folder) / f"{part}.npy", mmap_mode="r").view(np.ndarray) for part in _PARTS]
+            parts = [
+                np.lib.format.open_memmap(Path(folder) / f"{part}.npy", mode="r").view(np.ndarray) for part in _PARTS
+            ]
         except (OSError, ValueError) as error:
             raise StoreError(f"{folder} is not a prepared corpus; make one with `chatbot prepare`.") from error
         store = cls(*parts)
-        if len(store.utterances) - 1 != store.dialogues[-1] or len(store.tokens) != store.utterances[-1]:
+        if not store._is_whole():
             raise StoreError(f"{folder} is damaged; make it again with `chatbot prepare`.")
         return store
+
+    def _is_whole(self) -> bool:
+        """Whether the offsets lead from the beginning to the end of what they divide."""
+        offsets = (self.utterances, self.dialogues)
+        return bool(
+            all(part.ndim == 1 for part in (self.tokens, *offsets))
+            and all(part.size and part[0] == 0 for part in offsets)
+            and self.utterances[-1] == len(self.tokens)
+            and self.dialogues[-1] == len(self.utterances) - 1
+        )
 
     def __len__(self) -> int:
         return len(self.dialogues) - 1

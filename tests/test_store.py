@@ -57,6 +57,18 @@ def test_a_folder_that_is_no_store_is_refused_in_one_sentence(tmp_path: Path) ->
     np.save(tmp_path / "s/utterances.npy", np.zeros(2, np.int64))
     with pytest.raises(StoreError, match="is damaged"):
         TokenStore.open(tmp_path / "s")
-    (tmp_path / "s/tokens.npy").write_bytes(b"junk")
-    with pytest.raises(StoreError):
+
+
+@pytest.mark.parametrize("part", ["tokens", "utterances", "dialogues"])
+@pytest.mark.parametrize("content", [b"", b"junk", b"PK\x03\x04", "scalar", "table", "nothing", "objects"])
+def test_a_part_of_a_store_that_is_something_else_is_refused(tmp_path: Path, part: str, content: bytes | str) -> None:
+    with StoreWriter(tmp_path / "s") as writer:
+        add(writer, [[[4], [5]]])
+    file = tmp_path / "s" / f"{part}.npy"
+    others = {"scalar": np.array(1), "table": np.ones((2, 2)), "nothing": np.zeros(0, int), "objects": np.array([{}])}
+    if isinstance(content, bytes):
+        file.write_bytes(content)
+    else:
+        np.save(file, others[content])
+    with pytest.raises(StoreError, match="`chatbot prepare`"):
         TokenStore.open(tmp_path / "s")
