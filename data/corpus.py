@@ -150,8 +150,13 @@ class Corpus:
     def documents(self) -> Iterator[Document]:
         """Every file that opens as text; members of archives are named `archive.tar/member`."""
         for file in self.files:
-            size = file.stat().st_size
-            with file.open("rb") as self._open:
+            try:
+                size = file.stat().st_size
+                self._open = file.open("rb")
+            except OSError:
+                self.on_bad(str(file), "not readable")
+                continue
+            with self._open:
                 yield from self._unpacked(str(file), self._open)
             self._finished += size
 

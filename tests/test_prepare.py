@@ -13,6 +13,7 @@ from click.testing import CliRunner, Result
 
 from data import preparation
 from data.commands import prepare
+from data.corpus import Corpus
 from data.dialogues import chitchat
 from data.preparation import assign_splits
 from data.store import TokenStore
@@ -124,6 +125,16 @@ def test_the_vocabulary_is_counted_on_the_training_split_alone(prepared: Path) -
         text for kind in ("pairs", "dialogues") for one in texts(prepared, kind, "train") for text in one
     )
     assert all(word in trained.lower() for word in words)
+
+
+def test_a_file_that_cannot_be_opened_is_named_and_the_rest_is_read(tmp_path: Path) -> None:
+    bad: list[tuple[str, str]] = []
+    for name in ("gone.txt", "here.txt"):
+        (tmp_path / name).write_text("Hello.\nHi.\n")
+    corpus = Corpus([tmp_path], lambda *fault: bad.append(fault))
+    (tmp_path / "gone.txt").unlink()
+    assert [document.stem for document in corpus.documents()] == ["here"]
+    assert bad == [(str(tmp_path / "gone.txt"), "not readable")]
 
 
 def test_bad_files_are_named_and_counted_and_the_rest_is_prepared(tmp_path: Path) -> None:
