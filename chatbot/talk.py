@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, BinaryIO
 import click
 
 from chatbot.reply import CONTEXT_TURNS, DialogueState, Reply, ReplyRequest
-from data.errors import UserError
+from data.errors import UserError, told_to_user
 
 if TYPE_CHECKING:
     from chatbot.engine import ChatEngine
@@ -47,23 +47,19 @@ def _engine(where: str, greedy: bool) -> "ChatEngine":
     from chatbot.decoding import DEFAULT, GREEDY
     from chatbot.engine import ChatEngine
 
-    try:
+    with told_to_user(CheckpointError):
         return ChatEngine(load_checkpoint(where), GREEDY if greedy else DEFAULT)
-    except CheckpointError as error:
-        raise UserError(str(error)) from error
 
 
 class _Dialogue:
     """What one turn leaves to the next: the state, and the last texts."""
 
     def __init__(self, seed: int | None) -> None:
-
         self._context: deque[str] = deque(maxlen=CONTEXT_TURNS)
         self._state: DialogueState | None = None
         self._seed = seed
 
     def request(self, utterance: str) -> ReplyRequest:
-
         return ReplyRequest(utterance, tuple(self._context), self._state, seed=self._seed)
 
     def remember(self, utterance: str, reply: Reply) -> None:

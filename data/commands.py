@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from data.errors import UserError
+from data.errors import told_to_user
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -48,11 +48,8 @@ def prepare(
 
     console = Console(stderr=True)
     config = PrepareConfig(vocabulary_size, vocabulary, max_gap, seed)
-    try:
-        with _progress("Reading", console) as on_progress:
-            report = run(sources, out, config, on_progress)
-    except PrepareError as error:
-        raise UserError(str(error)) from error
+    with told_to_user(PrepareError), _progress("Reading", console) as on_progress:
+        report = run(sources, out, config, on_progress)
     _show(report)
     click.echo(f"Prepared {out}: a vocabulary of {report.vocabulary:,}, {report.unknown:.1%} of tokens outside it.")
 
@@ -74,11 +71,8 @@ def fetch(name: str, into: Path) -> None:
 
     corpus = CORPORA[name]
     click.echo(f"From     {corpus.url}\nLicence  {corpus.licence}\nCite     {corpus.citation}")
-    try:
-        with _progress(f"Fetching {name}", Console(stderr=True)) as on_progress:
-            file = run(corpus, into, on_progress)
-    except (DownloadError, OSError) as error:
-        raise UserError(str(error)) from error
+    with told_to_user(DownloadError), _progress(f"Fetching {name}", Console(stderr=True)) as on_progress:
+        file = run(corpus, into, on_progress)
     pinned = "matches the published SHA-256" if corpus.sha256 else "no SHA-256 is published; its own is kept beside it"
     click.echo(f"Fetched {file} ({pinned}). Next: chatbot prepare {file} --out var/prepared")
 

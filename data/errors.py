@@ -1,5 +1,8 @@
 """What every room tells a user who can mend it."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import click
 
 
@@ -7,3 +10,15 @@ class UserError(click.ClickException):
     """One sentence that says what was wrong and what to do; exit code 2."""
 
     exit_code = 2
+
+
+@contextmanager
+def told_to_user(*mendable: type[Exception]) -> Iterator[None]:
+    """Turns errors that say what to do, and those of files that cannot be read or written, into a UserError."""
+    try:
+        yield
+    except OSError as error:
+        place = error.filename2 or error.filename or "A file"
+        raise UserError(f"{place} cannot be used ({error.strerror or error}); mend that or name another.") from error
+    except mendable as error:
+        raise UserError(str(error)) from error
