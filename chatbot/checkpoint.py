@@ -28,6 +28,7 @@ from data.vocabulary import Vocabulary
 
 SHIPPED = Path(__file__).parent / "pretrained"
 _FORMAT = 1
+_REQUIRED = ("config.json", "vocabulary.json", "model.safetensors")
 
 
 class CheckpointError(ValueError):
@@ -51,9 +52,7 @@ def load_checkpoint(where: str | Path) -> Checkpoint:
     Raises CheckpointError where it is missing, incomplete, damaged or of another format.
     """
     folder = _folder_of(where)
-    missing = [
-        name for name in ("config.json", "vocabulary.json", "model.safetensors") if not (folder / name).is_file()
-    ]
+    missing = [name for name in _REQUIRED if not os.path.isfile(folder / name)]
     if missing:
         raise CheckpointError(
             f"There is no checkpoint in {folder} ({missing[0]} is missing). Name a folder that `chatbot train` wrote, "
@@ -91,22 +90,33 @@ def save_checkpoint(folder: Path, model: HRED, vocabulary: Vocabulary, metrics: 
 
 
 def promote(where: str | Path) -> Checkpoint:
-    """Copies a checkpoint under `home()` and makes it `live` in one step; a broken one is refused.
+    """Copies a checkpoint under `home()` and makes it `live` in one step; any number of processes may do so at once.
 
-    Raises CheckpointError.
+    Raises CheckpointError where it is broken or changes meanwhile, OSError where `home()` cannot be written.
     """
     checkpoint = load_checkpoint(where)
     shelf = home() / "checkpoints"
     shelf.mkdir(parents=True, exist_ok=True)
-    if not (shelf / checkpoint.id).exists():
-        with tempfile.TemporaryDirectory(dir=shelf, prefix=".promoting-") as scratch:
-            shutil.copytree(checkpoint.folder, Path(scratch) / checkpoint.id)
-            (Path(scratch) / checkpoint.id).rename(shelf / checkpoint.id)
-    pointer = shelf / f".live-{os.getpid()}"
-    pointer.unlink(missing_ok=True)
-    pointer.symlink_to(checkpoint.id)
-    pointer.replace(shelf / "live")
-    return load_checkpoint("live")
+    with tempfile.TemporaryDirectory(dir=shelf, prefix=".promoting-") as scratch:
+        if not (shelf / checkpoint.id).exists():
+            _shelve(checkpoint, shelf, Path(scratch) / "copy")
+        promoted = load_checkpoint(shelf / checkpoint.id)
+        pointer = Path(scratch) / "live"
+        pointer.symlink_to(checkpoint.id)
+        pointer.replace(shelf / "live")
+    return promoted
+
+
+def _shelve(checkpoint: Checkpoint, shelf: Path, copy: Path) -> None:
+    """Copies a checkpoint and moves the copy to its place on the shelf, unless another process is quicker."""
+    shutil.copytree(checkpoint.folder, copy)
+    if load_checkpoint(copy).id != checkpoint.id:
+        raise CheckpointError(f"The checkpoint in {checkpoint.folder} changed while it was copied; promote it again.")
+    try:
+        copy.rename(shelf / checkpoint.id)
+    except OSError:
+        if not (shelf / checkpoint.id).exists():
+            raise
 
 
 def _folder_of(where: str | Path) -> Path:

@@ -1,10 +1,8 @@
 """`chatbot models`: which checkpoint answers."""
 
-from pathlib import Path
-
 import click
 
-from data.errors import UserError
+from data.errors import told_to_user
 
 
 @click.group()
@@ -13,14 +11,15 @@ def models() -> None:
 
 
 @models.command()
-@click.argument("folder", type=click.Path(path_type=Path))
-def promote(folder: Path) -> None:
-    """Make the checkpoint in FOLDER the live one, with which `chatbot serve` and `chatbot talk` answer from now on."""
+@click.argument("where", metavar="CHECKPOINT")
+def promote(where: str) -> None:
+    """Make CHECKPOINT live: `chatbot serve` and `chatbot talk` answer with it from now on.
+
+    It is a folder that `chatbot train` wrote, or `default`, which goes back to the shipped one.
+    """
     from chatbot.checkpoint import CheckpointError
     from chatbot.checkpoint import promote as make_live
 
-    try:
-        checkpoint = make_live(folder)
-    except CheckpointError as error:
-        raise UserError(str(error)) from error
+    with told_to_user(CheckpointError):
+        checkpoint = make_live(where)
     click.echo(f"{checkpoint.id} is live. A server that is running takes it at its next start.")

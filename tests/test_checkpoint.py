@@ -4,8 +4,10 @@ from pathlib import Path
 
 import pytest
 import torch
+from click.testing import CliRunner
 
 from chatbot.checkpoint import CheckpointError, load_checkpoint, promote, save_checkpoint
+from chatbot.cli import main
 from tests.tiny_checkpoint import tiny_checkpoint
 
 
@@ -37,7 +39,10 @@ def test_a_checkpoint_can_be_saved_over_itself(checkpoint):
     assert [path.name for path in checkpoint.folder.parent.iterdir()] == [checkpoint.folder.name]
 
 
-def test_the_shipped_checkpoint_is_live_until_one_is_promoted(checkpoint, tmp_path):
+def test_the_shipped_checkpoint_is_live_until_one_is_promoted(checkpoint, tmp_path, monkeypatch):
+    shipped = tiny_checkpoint(tmp_path / "shipped", seed=1)
+    monkeypatch.setattr("chatbot.checkpoint.SHIPPED", shipped.folder)
+    assert load_checkpoint("live").id == shipped.id
     promoted = promote(checkpoint.folder)
     shutil.rmtree(checkpoint.folder)
     assert load_checkpoint("live").id == promoted.id == checkpoint.id
@@ -47,6 +52,43 @@ def test_promoting_a_second_time_moves_live(checkpoint, tmp_path):
     promote(checkpoint.folder)
     second = promote(tiny_checkpoint(tmp_path / "second", seed=1).folder)
     assert load_checkpoint("live").id == second.id != checkpoint.id
+
+
+def test_the_shipped_checkpoint_can_be_made_live_again(checkpoint, tmp_path, monkeypatch):
+    monkeypatch.setattr("chatbot.checkpoint.SHIPPED", tiny_checkpoint(tmp_path / "shipped", seed=1).folder)
+    promote(checkpoint.folder)
+    result = CliRunner().invoke(main, ["models", "promote", "default"])
+    assert result.exit_code == 0, result.output
+    assert load_checkpoint("live").id == load_checkpoint("default").id in result.output
+
+
+def test_two_processes_may_promote_the_same_checkpoint_at_once(checkpoint, monkeypatch):
+    copytree = shutil.copytree
+
+    def slow_copytree(source, target):
+        monkeypatch.setattr("shutil.copytree", copytree)
+        promote(source)  # the other process begins later and ends first
+        return copytree(source, target)
+
+    monkeypatch.setattr("shutil.copytree", slow_copytree)
+    assert promote(checkpoint.folder).id == load_checkpoint("live").id == checkpoint.id
+
+
+def test_a_checkpoint_that_training_replaces_while_it_is_copied_is_not_promoted(checkpoint, tmp_path, monkeypatch):
+    other, copytree = tiny_checkpoint(tmp_path / "other", seed=1), shutil.copytree
+    monkeypatch.setattr("shutil.copytree", lambda _, target: copytree(other.folder, target))
+    with pytest.raises(CheckpointError, match="changed while it was copied"):
+        promote(checkpoint.folder)
+    assert not (tmp_path / "var" / "checkpoints" / "live").exists()
+
+
+def test_a_damaged_copy_does_not_go_live(checkpoint, tmp_path):
+    first = promote(checkpoint.folder)
+    second = promote(tiny_checkpoint(tmp_path / "second", seed=1).folder)
+    truncate(first.folder)
+    with pytest.raises(CheckpointError, match="damaged"):
+        promote(checkpoint.folder)
+    assert load_checkpoint("live").id == second.id
 
 
 def truncate(folder: Path) -> None:
