@@ -1,5 +1,6 @@
 """The real page in the system's Chromium, against the real server with an echoing engine."""
 
+import json
 import random
 import re
 import shutil
@@ -283,6 +284,28 @@ def test_the_first_message_can_be_written_offline(context: BrowserContext, slow_
     expect(finished(page)).to_have_count(2)
     expect(turns(page)).to_have_text(texts("anybody there?", "hello?"))
     expect(titles(page)).to_have_text(["anybody there?"])
+
+
+@pytest.mark.parametrize("token", [None, "of another server"], ids=["new", "unknown"])
+def test_two_tabs_that_ask_who_they_are_at_once_are_one_person(
+    context: BrowserContext, server: RunningServer, token: str | None
+) -> None:
+    first, second = visit(context, server), context.new_page()
+    converse(first, "mine")
+    second.add_init_script(  # it asks as it would have done before the first tab was answered
+        """{
+            const find = Storage.prototype.getItem;
+            Storage.prototype.getItem = function (key) {
+                if (key !== "chatbot.token") return find.call(this, key);
+                Storage.prototype.getItem = find;
+                return TOKEN;
+            };
+        }""".replace("TOKEN", json.dumps(token))
+    )
+    second.goto(server.url)
+    expect(titles(second)).to_have_text(["mine"])
+    first.reload()
+    expect(turns(first)).to_have_text(texts("mine"))
 
 
 def test_two_tabs_stay_in_step(context: BrowserContext, server: RunningServer) -> None:

@@ -17,6 +17,7 @@ export class ProtocolError extends Error {
 export class Connection {
   #socket;
   #store;
+  #token; // the one this connection was asked for with
   #catchingUp = new Set();
 
   constructor(store) {
@@ -55,7 +56,8 @@ export class Connection {
   #introduction() {
     const known = [...this.#store.state.logs].filter(([, log]) => log.seq > 0).slice(-100); // the protocol's limit
     const resume = known.map(([id, log]) => ({ conversation_id: id, after_seq: log.seq }));
-    return { token: localStorage.getItem(TOKEN) ?? undefined, protocol: 1, resume };
+    this.#token = localStorage.getItem(TOKEN) ?? undefined;
+    return { token: this.#token, protocol: 1, resume };
   }
 
   async #acknowledged(name, payload) {
@@ -68,15 +70,19 @@ export class Connection {
 
   #listen() {
     const dispatch = this.#store.dispatch;
-    this.#socket.on("ready", (ready) => {
-      if (ready.token) localStorage.setItem(TOKEN, ready.token);
-      dispatch("ready", ready);
-    });
+    this.#socket.on("ready", (ready) => this.#admitted(ready));
     this.#socket.on("event", (event) => dispatch("event", event));
     this.#socket.on("reply.delta", (delta) => dispatch("delta", delta));
     this.#socket.on("notice", (notice) => dispatch("notice", notice));
     this.#socket.on("disconnect", () => this.#lost());
     this.#socket.on("connect_error", (error) => this.#lost(error.data));
+  }
+
+  /** Of tabs that all came without a token, the first to be given one says who the others are. */
+  #admitted(ready) {
+    if (ready.token && localStorage.getItem(TOKEN)) return this.#socket.disconnect();
+    if (ready.token) localStorage.setItem(TOKEN, ready.token);
+    this.#store.dispatch("ready", ready);
   }
 
   /** A dropped connection is retried by the client itself; a refused one (`active` is false) only by us. */
@@ -88,7 +94,7 @@ export class Connection {
   }
 
   #startAfresh() {
-    localStorage.removeItem(TOKEN);
+    if (localStorage.getItem(TOKEN) === this.#token) localStorage.removeItem(TOKEN); // or another tab has a new one
     this.#socket.connect();
   }
 }
