@@ -1,5 +1,6 @@
 import io
 import json
+import signal
 from pathlib import Path
 
 import numpy as np
@@ -7,11 +8,12 @@ import pytest
 import torch
 from rich.console import Console
 
+from chatbot.checkpoint import load_checkpoint
 from chatbot.model import HRED, ModelConfig
 from data.store import StoreWriter, TokenStore
 from data.vocabulary import SPECIALS, Vocabulary
 from training.config import StageConfig
-from training.loop import Stage
+from training.loop import Stage, perplexities
 
 _VOCABULARY = Vocabulary([*SPECIALS, *"abcdefgh"])
 
@@ -42,17 +44,31 @@ class Interrupted(Exception):
     pass
 
 
-def interrupt_at(stage: Stage, step: int, error: type[BaseException]) -> None:
-    """Runs a stage until a step, then raises as Ctrl-C or, for any other error, as a crash would."""
+def crash_at(stage: Stage, step: int) -> None:
+    """Runs a stage until a step."""
     take = stage._step
 
     def step_or_stop(batch: object) -> None:
         if stage.position.step == step:
-            raise error
+            raise Interrupted
         take(batch)
 
     stage._step = step_or_stop
-    with pytest.raises(error):
+    with pytest.raises(Interrupted):
+        stage.run(quiet())
+
+
+def press_ctrl_c(stage: Stage, step: int, times: int = 1) -> None:
+    """Runs a stage until Ctrl-C is pressed in the midst of a step: the weights have changed, nothing is counted."""
+    take = stage.optimiser.step
+
+    def step_and_press() -> None:
+        take()
+        for _ in range(times if stage.position.step == step else 0):
+            signal.raise_signal(signal.SIGINT)
+
+    stage.optimiser.step = step_and_press
+    with pytest.raises(KeyboardInterrupt):
         stage.run(quiet())
 
 
@@ -63,19 +79,52 @@ def weights(model: HRED) -> torch.Tensor:
 def test_a_stage_stopped_by_ctrl_c_ends_as_if_it_had_never_stopped(store, tmp_path):
     whole = stage(store, tmp_path / "whole")
     whole.run(quiet())
-    interrupt_at(stage(store, tmp_path / "stopped"), 7, KeyboardInterrupt)
+    press_ctrl_c(stage(store, tmp_path / "stopped"), 7)
     resumed = stage(store, tmp_path / "stopped")
-    assert resumed.position.step == 7
+    assert resumed.position.step == 8
     resumed.run(quiet())
     torch.testing.assert_close(weights(resumed.model), weights(whole.model), rtol=0, atol=0)
     assert resumed.position.target_tokens == whole.position.target_tokens
+
+
+def test_ctrl_c_waits_for_the_end_of_a_validation(store, tmp_path, monkeypatch):
+    def judge_and_press(*arguments):
+        signal.raise_signal(signal.SIGINT)
+        return perplexities(*arguments)
+
+    monkeypatch.setattr("training.loop.perplexities", judge_and_press)
+    with pytest.raises(KeyboardInterrupt):
+        stage(store, tmp_path / "run").run(quiet())
+    kept = load_checkpoint(tmp_path / "run" / "kept")
+    assert kept.metrics["target_tokens"] == stage(store, tmp_path / "run").position.validated_at > 0
+
+
+def test_a_second_ctrl_c_waits_for_nothing(store, tmp_path):
+    press_ctrl_c(stage(store, tmp_path / "run"), 3, times=2)
+    assert stage(store, tmp_path / "run").position.step == 0
+
+
+def test_after_a_stage_ctrl_c_is_what_it_was_before(store, tmp_path):
+    before = signal.getsignal(signal.SIGINT)
+    stage(store, tmp_path / "run").run(quiet())
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_steps_gone_through_twice_are_recorded_once(store, tmp_path, monkeypatch):
+    monkeypatch.setattr("training.loop.Stage._save", lambda _: None)
+    crash_at(stage(store, tmp_path / "run"), 12)
+    assert (tmp_path / "run" / "metrics.jsonl").is_file()
+    stage(store, tmp_path / "run").run(quiet())
+    rows = (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()
+    steps = [json.loads(row)["step"] for row in rows]
+    assert steps == sorted(set(steps))
 
 
 def test_a_stage_that_crashed_goes_on_from_its_last_save(store, tmp_path, monkeypatch):
     monkeypatch.setattr("training.loop._SAVE_SECONDS", 0)
     whole = stage(store, tmp_path / "whole")
     whole.run(quiet())
-    interrupt_at(stage(store, tmp_path / "crashed"), 9, Interrupted)
+    crash_at(stage(store, tmp_path / "crashed"), 9)
     resumed = stage(store, tmp_path / "crashed")
     assert resumed.position.step == 9
     resumed.run(quiet())
@@ -127,3 +176,10 @@ def test_a_corpus_without_dialogues_is_refused_with_one_sentence(store, tmp_path
         pass
     with pytest.raises(ValueError, match="no dialogues"):
         stage(TokenStore.open(tmp_path / "empty"), tmp_path / "run")
+
+
+def test_a_corpus_in_which_nobody_answers_is_refused_with_one_sentence(tmp_path):
+    with StoreWriter(tmp_path / "alone") as writer:
+        writer.extend(np.full(3, 5), np.ones(3, int), np.ones(3, int))
+    with pytest.raises(ValueError, match="no dialogues"):
+        stage(TokenStore.open(tmp_path / "alone"), tmp_path / "run")

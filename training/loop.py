@@ -6,6 +6,7 @@ A stage's folder holds `latest.safetensors` (weights, optimiser and progress in 
 
 import json
 import math
+import signal
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -16,7 +17,7 @@ import numpy as np
 import torch
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
@@ -71,8 +72,9 @@ class Stage:
         self.objective = Objective(config.word_dropout, config.context_dropout, config.relevance_weight)
         self.optimiser = torch.optim.Adam(model.parameters(), lr=config.learning_rate, fused=True)
         self.position = Position()
+        self._training_loss = math.nan
         folder.mkdir(parents=True, exist_ok=True)
-        if len(train) == 0 or len(validation) == 0:
+        if not (_responses(train) and _responses(validation)):
             raise ValueError(f"The stage '{name}' has no dialogues to learn from or to be judged by; prepare more.")
         if self._latest.is_file():
             self._resume()
@@ -82,31 +84,30 @@ class Stage:
         return self.folder / "latest.safetensors"
 
     def run(self, console: Console) -> HRED:
-        """Trains to the end of the stage and returns the model it keeps; an interruption saves first."""
-        with _progress(console, self.name, self.config.target_tokens) as show:
-            try:
-                self._run(console, show)
-            except KeyboardInterrupt:
-                self._save()
-                raise
+        """Trains to the end of the stage and returns the model it keeps.
+
+        Ctrl-C ends it by KeyboardInterrupt once the step or the validation under way is done and saved; a second
+        Ctrl-C does so at once, and the stage then goes on from its last save.
+        """
+        with _progress(console, self.name, self.config.target_tokens) as show, _patient_ctrl_c() as pressed:
+            self._run(console, show, pressed)
         return load_checkpoint(self.folder / "kept").model.requires_grad_(True)
 
-    def _run(self, console: Console, show: Callable[[Position], None]) -> None:
+    def _run(self, console: Console, show: Callable[[Position], None], pressed: Callable[[], bool]) -> None:
         last_save = time.monotonic()
         for batch in self._batches():
             if len(batch.targets):
                 self._step(batch)
             self.position.batch += 1
             show(self.position)
-            if (
-                self.position.target_tokens - self.position.validated_at >= self.config.validate_every
-                or self._is_over()
-            ):
+            if validated := self._is_validation_due():
                 self._validate(console)
                 self.position.finished = self._is_over()
-            if time.monotonic() - last_save > _SAVE_SECONDS or self.position.finished:
+            if validated or pressed() or time.monotonic() - last_save > _SAVE_SECONDS:
                 self._save()
                 last_save = time.monotonic()
+            if pressed():
+                raise KeyboardInterrupt
 
     def _batches(self) -> Iterator[Batch]:
         """Batches from where the stage stands to where it ends; each epoch's order follows from the seed alone."""
@@ -147,6 +148,10 @@ class Stage:
         share = (1 + math.cos(math.pi * progress)) / 2
         return config.final_learning_rate + (config.learning_rate - config.final_learning_rate) * share
 
+    def _is_validation_due(self) -> bool:
+        since = self.position.target_tokens - self.position.validated_at
+        return since >= self.config.validate_every or self._is_over()
+
     def _is_over(self) -> bool:
         spent = self.position.target_tokens >= self.config.target_tokens
         return spent or self.position.validations_without_better >= self.config.patience
@@ -157,22 +162,8 @@ class Stage:
             figures = perplexities(
                 self.model, self.validation, config.batch_size, config.max_turns, config.validation_dialogues
             )
-        position.validated_at = position.target_tokens
-        better = figures["perplexity"] < position.best_perplexity
-        position.validations_without_better = 0 if better else position.validations_without_better + 1
-        position.best_perplexity = min(figures["perplexity"], position.best_perplexity)
-        if better or config.keep == "last":
-            metrics = {"stage": self.name, "target_tokens": position.target_tokens, "validation": figures}
-            save_checkpoint(self.folder / "kept", self.model, self.vocabulary, metrics)
-        row = {
-            **asdict(position),
-            "training_loss": self._training_loss,
-            "learning_rate": self._learning_rate(),
-            **figures,
-        }
-        with (self.folder / "metrics.jsonl").open("a", encoding="utf-8") as file:
-            file.write(json.dumps(row) + "\n")
-        draw_curves(self.folder / "metrics.jsonl", self.folder / "curves.png", self.name)
+        self._judge(figures)
+        self._record(figures)
         speed = position.target_tokens / max(position.seconds, 1e-9)
         console.print(
             f"{self.name}: {position.target_tokens:,} target tokens, {speed:,.0f}/s, "
@@ -180,6 +171,28 @@ class Stage:
             f"recall@1 of 10 {figures['recall_at_1_of_10']:.2f}",
             soft_wrap=True,
         )
+
+    def _judge(self, figures: dict[str, float]) -> None:
+        """Keeps the model if it is worth it, and counts how long nothing has got better."""
+        position = self.position
+        position.validated_at = position.target_tokens
+        better = figures["perplexity"] < position.best_perplexity
+        position.validations_without_better = 0 if better else position.validations_without_better + 1
+        position.best_perplexity = min(figures["perplexity"], position.best_perplexity)
+        if better or self.config.keep == "last":
+            metrics = {"stage": self.name, "target_tokens": position.target_tokens, "validation": figures}
+            save_checkpoint(self.folder / "kept", self.model, self.vocabulary, metrics)
+
+    def _record(self, figures: dict[str, float]) -> None:
+        """Adds a row to `metrics.jsonl`, in place of those of steps that are gone through again after a kill."""
+        metrics, fresh = self.folder / "metrics.jsonl", self.folder / ".metrics.jsonl"
+        lines = metrics.read_text("utf-8").splitlines() if metrics.is_file() else []
+        rows = [row for row in map(json.loads, lines) if row["step"] < self.position.step]
+        learned = {"training_loss": self._training_loss, "learning_rate": self._learning_rate()}
+        rows.append(asdict(self.position) | learned | figures)
+        fresh.write_text("".join(f"{json.dumps(row)}\n" for row in rows), encoding="utf-8")
+        fresh.replace(metrics)
+        draw_curves(metrics, self.folder / "curves.png", self.name)
 
     def _autocast(self) -> AbstractContextManager[object]:
         return torch.autocast("cpu", torch.bfloat16) if self.precision == "bfloat16" else nullcontext()
@@ -193,9 +206,12 @@ class Stage:
         fresh.replace(self._latest)
 
     def _resume(self) -> None:
-        with safe_open(self._latest, "pt") as file:
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no mapping
-            self.position = Position(**json.loads(file.metadata()["position"]))
+        try:
+            with safe_open(self._latest, "pt") as file:
+                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no mapping
+                self.position = Position(**json.loads(file.metadata()["position"]))
+        except (SafetensorError, ValueError, KeyError, TypeError) as error:
+            raise ValueError(f"{self._latest} is damaged; remove {self.folder} to begin the stage again.") from error
         try:
             self.model.load_state_dict(_under("model.", tensors))
         except RuntimeError as error:
@@ -247,8 +263,29 @@ def _recall(model: HRED, states: Tensor, vectors: Tensor) -> tuple[float, int]:
     return float((own > scores.gather(1, others)).all(dim=1).sum()), count
 
 
+def _responses(store: TokenStore) -> int:
+    """How many utterances answer another: all but the first of each dialogue."""
+    return len(store.utterances) - 1 - len(store)
+
+
 def _under(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
+
+
+@contextmanager
+def _patient_ctrl_c() -> Iterator[Callable[[], bool]]:
+    """Tells whether Ctrl-C was pressed instead of breaking off in mid-step; pressed again, it breaks off."""
+    presses: list[int] = []
+
+    def press(number: int, _: object) -> None:
+        presses.append(number)
+        signal.signal(signal.SIGINT, before)
+
+    before = signal.signal(signal.SIGINT, press)
+    try:
+        yield lambda: bool(presses)
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 @contextmanager
