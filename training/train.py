@@ -21,23 +21,60 @@ from training.config import Recipe, StageConfig
 from training.loop import Stage
 from training.word2vec import train_word2vec
 
+_HALF_WRITTEN = (".word2vec-*", "*/.kept-*", ".checkpoint-*")
+
 
 def train(recipe: Recipe, console: Console) -> Path:
     """Follows a recipe to its end; returns the folder of the finished checkpoint.
 
     Raises ValueError with a sentence where a corpus, a file of vectors or an earlier run does not fit the recipe.
     """
-    vocabulary = Vocabulary.load(recipe.corpus.prepared / "vocabulary.json")
-    recipe.run.mkdir(parents=True, exist_ok=True)
+    prepared = recipe.corpus.prepared
+    vocabulary = vocabulary_of(prepared)
+    if not _suffices(prepared / "dialogues"):
+        raise ValueError(
+            f"{prepared} holds too few dialogues of three utterances or more to learn from and be judged by; "
+            "prepare more."
+        )
+    _begin(recipe.run, vocabulary)
     torch.manual_seed(recipe.seed)
     model = HRED(ModelConfig(len(vocabulary), **asdict(recipe.model)))
     _start_words(model, vocabulary, recipe, console)
-    if recipe.pretrain is not None and len(TokenStore.open(recipe.corpus.prepared / "pairs" / "train")) == 0:
-        console.print("pretrain: passed over, for the corpora hold no pairs (subtitles would)")
+    if recipe.pretrain is not None and not _suffices(prepared / "pairs"):
+        console.print("pretrain: passed over, for the corpora hold too few pairs (subtitles would add some)")
     elif recipe.pretrain is not None:
         model = _run_stage("pretrain", "pairs", recipe.pretrain, model, vocabulary, recipe, console)
     _run_stage("train", "dialogues", recipe.train, model, vocabulary, recipe, console)
     return _finish(recipe.run)
+
+
+def vocabulary_of(prepared: Path) -> Vocabulary:
+    """The vocabulary of a prepared folder. Raises ValueError with a sentence where it has none."""
+    path = prepared / "vocabulary.json"
+    try:
+        return Vocabulary.load(path)
+    except (OSError, ValueError) as error:
+        raise ValueError(f"{path} is missing or damaged; make {prepared} with `chatbot prepare`.") from error
+
+
+def _suffices(corpus: Path) -> bool:
+    """Whether there is something to learn from and something to be judged by."""
+    return all(len(TokenStore.open(corpus / split)) for split in ("train", "validation"))
+
+
+def _begin(run: Path, vocabulary: Vocabulary) -> None:
+    """Makes the run's folder, or clears one of a killed run of what it left half-written; its words stay the same."""
+    run.mkdir(parents=True, exist_ok=True)
+    for pattern in _HALF_WRITTEN:
+        for folder in run.glob(pattern):
+            shutil.rmtree(folder)
+    own = run / "vocabulary.json"
+    if not own.is_file():
+        fresh = run / ".vocabulary.json"
+        vocabulary.save(fresh)
+        fresh.replace(own)
+    elif Vocabulary.load(own).tokens != vocabulary.tokens:
+        raise ValueError(f"{run} was begun with other words than are prepared now; remove it or name another run.")
 
 
 def _start_words(model: HRED, vocabulary: Vocabulary, recipe: Recipe, console: Console) -> None:
@@ -60,7 +97,8 @@ def _start_words(model: HRED, vocabulary: Vocabulary, recipe: Recipe, console: C
             f"{source} has vectors of {embeddings.matrix.shape[1]} numbers, the recipe's embedding_size is "
             f"{recipe.model.embedding_size}; make them equal."
         )
-    console.print(f"word2vec: {embeddings.coverage:.1%} of {len(vocabulary):,} words start from {source}")
+    coverage = f"word2vec: {embeddings.coverage:.1%} of {len(vocabulary):,} words start from {source}"
+    console.print(coverage, soft_wrap=True, markup=False)
     model.embedding.weight.data.copy_(torch.from_numpy(embeddings.matrix))
 
 

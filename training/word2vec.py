@@ -22,6 +22,7 @@ def train_word2vec(
 
     Raises ValueError where the corpora hold no known word.
     """
+    out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=out.parent, prefix=".word2vec-") as scratch:
         text = Path(scratch) / "utterances.txt"
         with text.open("w", encoding="utf-8") as file:
