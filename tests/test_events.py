@@ -1,6 +1,7 @@
 """Protocol v1 over websockets, with the echo engine answering."""
 
 import json
+import socket
 import time
 import uuid
 from collections.abc import Callable, Iterator
@@ -130,6 +131,33 @@ def test_the_connections_of_a_user_and_of_a_server_are_limited(start_server: Sta
             return WireClient(server.url, token=first.token).close()
         except Refused:
             assert time.monotonic() < deadline
+
+
+def test_a_client_that_asks_and_never_reads_is_let_go(server: ServerProcess, client: WireClient) -> None:
+    conversation = client.create()
+    for _ in range(5):
+        client.say(conversation, "x" * 4000)
+    with WireClient(server.url, token=client.token) as deaf, pytest.raises((websocket.WebSocketException, OSError)):
+        ask_without_reading(deaf, conversation, 20_000)
+    assert client.call("conversation.list")["ok"]
+
+
+def ask_without_reading(deaf: WireClient, conversation: str, times: int) -> None:
+    for _ in range(times):
+        deaf.send_frame('421["sync",{"conversation_id":"' + conversation + '"}]')
+        time.sleep(0.001)  # else all is sent before the first is answered
+
+
+def test_a_client_that_no_longer_answers_keeps_no_thread_busy_with_writing_to_it(app: Flask) -> None:
+    socketio = app.extensions["socketio"]
+    client = socketio.test_client(app)
+    ours, theirs = socket.socketpair()
+    socketio.server.environ[client.eio_sid]["gunicorn.socket"] = ours
+    socketio.server._handle_eio_disconnect(client.eio_sid, socketio.server.reason.PING_TIMEOUT)
+    theirs.settimeout(30)
+    assert theirs.recv(1) == b""
+    ours.close()
+    theirs.close()
 
 
 # Conversations

@@ -1,10 +1,12 @@
 """The Socket.IO side of protocol v1: handlers verify, delegate, and always acknowledge."""
 
 import json
+import socket
 import threading
 import time
 from collections import Counter
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, TypeVar
 
 import structlog
@@ -22,6 +24,9 @@ from web.conversations import ConversationService, DrainingError
 from web.protocol import ProtocolError
 
 log = structlog.get_logger()
+
+Reason = SocketIO.reason
+MOST_UNREAD = 500  # frames that wait for a client to read them; no more are kept for one that asks and never reads
 
 Answer = dict[str, Any]
 Model = TypeVar("Model", bound=BaseModel)
@@ -63,6 +68,9 @@ class Events:
 
     def _on(self, name: str, model: type[Model], handle: Callable[[str, Model], Answer]) -> None:
         def handler(*arguments: Any) -> Answer:
+            sid = request.sid  # type: ignore[attr-defined]
+            if self._unread(sid) > MOST_UNREAD:
+                self._hang_up(self._line(sid), Reason.TRANSPORT_ERROR)
             return self._answer(lambda: handle(self._user(), self._payload(model, arguments)))
 
         self.socketio.on_event(name, handler)
@@ -105,24 +113,30 @@ class Events:
                 raise ProtocolError("rate_limited", f"No more than {most} connections at once; close one.", 5_000)
             self._users[sid] = user_id
 
-    def _disconnect(self, *reason: str) -> None:
+    def _disconnect(self, reason: str) -> None:
         with self._lock:
             self._users.pop(request.sid, None)  # type: ignore[attr-defined]
+        if reason in (Reason.PING_TIMEOUT, Reason.TRANSPORT_ERROR):
+            _cut(request.environ)
 
     def _line(self, sid: str) -> str | None:
         """Engine.IO's name of the connection that `sid` is on."""
         line: str | None = self.socketio.server.manager.eio_sid_from_sid(sid, "/")
         return line
 
+    def _unread(self, sid: str) -> int:
+        connection = self.socketio.server.eio.sockets.get(self._line(sid))
+        return connection.queue.qsize() if connection else 0
+
     def _dismiss(self, line: str | None) -> None:
         """Hang up on a client that was refused, once it has been told: each line keeps a thread."""
         time.sleep(1)
         self._hang_up(line)
 
-    def _hang_up(self, line: str | None) -> None:
+    def _hang_up(self, line: str | None, reason: str = Reason.SERVER_DISCONNECT) -> None:
         connection = self.socketio.server.eio.sockets.get(line)
         if connection:
-            connection.close(wait=False, abort=True)
+            connection.close(wait=False, abort=True, reason=reason)
 
     def _welcome(self, sid: str, user_id: str, new_token: str | None, resume: list[protocol.Place]) -> None:
         """Say `ready` and what was missed, once the client knows that it is connected."""
@@ -134,6 +148,8 @@ class Events:
             self.socketio.server.enter_room(sid, user_id)
             self.socketio.emit("ready", self._ready(user_id, new_token), to=sid)
             for place in resume:
+                while self._unread(sid) > protocol.SYNC_LIMIT:
+                    time.sleep(0.01)  # as fast as it reads
                 self._send_missed(sid, user_id, place)
         except Exception:
             log.exception("welcome failed")
@@ -270,6 +286,14 @@ class Events:
         free_at = self._rate.get_window_stats(self._messages, user_id).reset_time
         wait = max(1, round((free_at - time.time()) * 1000))
         raise ProtocolError("rate_limited", "Too many messages in a minute; wait a little.", wait)
+
+
+def _cut(environ: dict[str, Any]) -> None:
+    """End a connection at once: whoever reads no more would hold up the thread that writes to it for ever."""
+    line = environ.get("gunicorn.socket")
+    if line:
+        with suppress(OSError):
+            line.shutdown(socket.SHUT_RDWR)
 
 
 def _accepted(accepted: Accepted) -> Answer:
