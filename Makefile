@@ -15,7 +15,6 @@ chat: .venv/run
 
 test: .venv/test
 	$(call debian,command -v chromium || command -v chromium-browser || command -v google-chrome,chromium)
-	$(call debian,command -v node,nodejs)
 	.venv/bin/pytest
 
 lint: .venv/lint
