@@ -55,7 +55,7 @@ class DecodingConfig:
     mmi_lambda: float = 0.0  # weight of log p(y), so that a reply that would fit anywhere counts for less
     relevance_weight: float = 0.0
     repetition_weight: float = 0.0
-    no_repeat_ngram: int = 3  # no n tokens in a row twice within a reply; 0 allows it
+    no_repeat_ngram: int = 3  # no n tokens in a row twice within a reply, nor one token twice running; 0 allows both
     min_tokens: int = 1
     max_tokens: int = 40
 
@@ -93,11 +93,11 @@ class DecodingConfig:
 GREEDY = DecodingConfig(method="greedy")
 DEFAULT = DecodingConfig(
     candidates=16,
-    temperature=0.7,
+    temperature=0.8,
     top_k=40,
     top_p=0.9,
     length_penalty=1.0,
-    mmi_lambda=0.3,
+    mmi_lambda=0.4,
     relevance_weight=0.2,
     repetition_weight=1.0,
 )
@@ -343,11 +343,11 @@ def _forbid(logits: Tensor, searches: Sequence[Search], never: Sequence[int]) ->
 
 
 def repeating_tokens(ids: tuple[int, ...], n: int) -> set[int]:
-    """The tokens that would make the last n tokens a repetition; none for n = 0."""
-    if not 0 < n <= len(ids):
+    """The last token, and those that would make the last n tokens a repetition; none for n = 0."""
+    if n == 0 or not ids:
         return set()
-    tail = ids[len(ids) - n + 1 :]
-    return {ids[end] for end in range(n - 1, len(ids)) if ids[end - n + 1 : end] == tail}
+    tail = ids[max(0, len(ids) - n + 1) :]
+    return {ids[-1]} | {ids[end] for end in range(n - 1, len(ids)) if ids[end - n + 1 : end] == tail}
 
 
 def _accept(live: Sequence[Search], followers: Sequence[Search], choices: Sequence[Choice], memory: Tensor) -> None:
@@ -385,14 +385,20 @@ def score(
 ) -> float:
     """How good a reply is among the candidates of one turn; `said` are the n-grams of earlier utterances.
 
-        (log p(y|s) - lambda log p(y)) / |y|^penalty  +  w relevance(s, y)  -  v |ngrams(y) & said| / |ngrams(y)|
+        (log p(y|s) - lambda log p(y)) / |y|^penalty  +  w relevance(s, y)  -  v repetition(y)
 
     The first term is maximum mutual information (Li et al., NAACL 2016, eq. 9), divided as a whole so that its two
     log-probabilities stay comparable.
     """
-    own = ngrams(hypothesis.ids, config.no_repeat_ngram)
-    repeated = len(own & said) / len(own) if own else 0.0
+    repeated = repetition(hypothesis.ids, ngrams(hypothesis.ids, config.no_repeat_ngram), said)
     return hypothesis.normalised(config) + config.relevance_weight * relevance - config.repetition_weight * repeated
+
+
+def repetition(ids: Sequence[int], own: Set[tuple[int, ...]], said: Set[tuple[int, ...]]) -> float:
+    """The share of a reply's n-grams that were said before, and the share of its words that it says twice; 0 to 2."""
+    again = len(own & said) / len(own) if own else 0.0
+    twice = 1 - len(set(ids)) / len(ids) if ids else 0.0
+    return again + twice
 
 
 def best_first(
