@@ -87,11 +87,11 @@ def windows(store: TokenStore, turns: int) -> np.ndarray:
     A window begins with the last utterance of the one before, so that every utterance but a dialogue's first is a
     response exactly once.
     """
-    rows = []
-    for dialogue, count in enumerate(np.diff(store.dialogues).tolist()):
-        for first in range(0, max(1, count - 1), turns - 1):
-            rows.append((dialogue, first, min(first + turns, count)))
-    return np.array(rows, dtype=np.int64).reshape(-1, 3)
+    counts = np.diff(store.dialogues)
+    cuts = np.maximum(1, -(-(counts - 1) // (turns - 1)))  # windows of each dialogue: its responses, rounded up
+    dialogue = np.repeat(np.arange(len(counts)), cuts)
+    first = (np.arange(len(dialogue)) - np.repeat(np.cumsum(cuts) - cuts, cuts)) * (turns - 1)
+    return np.stack([dialogue, first, np.minimum(first + turns, counts[dialogue])], axis=1)
 
 
 def batches(

@@ -72,6 +72,17 @@ def test_long_dialogues_are_cut_so_that_each_response_is_learned_once(store):
     ]  # fmt: skip
 
 
+@given(st.lists(st.integers(1, 30), max_size=8), st.integers(2, 12))
+def test_windows_follow_one_another_by_the_utterance_they_share(counts, turns):
+    offsets = np.cumsum([0, *counts])
+    expected = [
+        [dialogue, first, min(first + turns, count)]
+        for dialogue, count in enumerate(counts)
+        for first in range(0, max(1, count - 1), turns - 1)
+    ]
+    assert windows(TokenStore(np.arange(0), np.arange(offsets[-1] + 1), offsets), turns).tolist() == expected
+
+
 def test_an_epoch_meets_every_response_once_and_can_be_joined_late(store):
     def targets(skip: int) -> list[int]:
         order = np.random.default_rng(1)
