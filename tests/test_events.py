@@ -278,7 +278,7 @@ def test_the_same_message_again_is_answered_from_the_first_one(client: WireClien
 
 def test_a_second_message_during_a_reply_is_busy(client: WireClient) -> None:
     conversation = client.create()
-    sent = client.send(conversation, "word " * 50)
+    sent = client.send(conversation, "word " * 500)
     assert code(client.send(conversation, "And?")) == "busy"
     assert code(client.call("reply.regenerate", conversation_id=conversation, reply_id=sent["reply_id"])) == "busy"
     client.call("reply.stop", conversation_id=conversation, reply_id=sent["reply_id"])
@@ -289,7 +289,7 @@ def test_a_second_message_during_a_reply_is_busy(client: WireClient) -> None:
 def test_of_two_tabs_that_send_at_once_one_is_busy(server: ServerProcess, client: WireClient) -> None:
     conversation = client.create()
     with WireClient(server.url, token=client.token) as tab, ThreadPoolExecutor(2) as pool:
-        answers = list(pool.map(lambda sender: sender.send(conversation, "Me first! " * 20), (client, tab)))
+        answers = list(pool.map(lambda sender: sender.send(conversation, "Me first! " * 300), (client, tab)))
     assert sorted(answer.get("error", {}).get("code", "ok") for answer in answers) == ["busy", "ok"]
 
 
@@ -318,10 +318,12 @@ def test_sync_gives_the_events_in_pages(client: WireClient) -> None:
 
 def test_a_client_that_joins_late_sees_the_reply_so_far_and_goes_on(server: ServerProcess, client: WireClient) -> None:
     conversation = client.create()
-    sent = client.send(conversation, "word " * 30)
+    sent = client.send(conversation, "word " * 500)
     client.wait_for("reply.delta", lambda delta: delta["index"] == 3)
     with WireClient(server.url, token=client.token) as late:
         [partial] = late.call("sync", conversation_id=conversation)["partial"]
+        late.wait_for("reply.delta", lambda delta: delta["index"] == partial["next_index"] + 3)
+        late.call("reply.stop", conversation_id=conversation, reply_id=sent["reply_id"])
         reply = late.reply_to(sent)
         rest = [delta for delta in late.deltas(sent["reply_id"]) if delta["index"] >= partial["next_index"]]
     assert partial["next_index"] > 3
@@ -384,9 +386,10 @@ def test_feedback_is_an_event_of_the_conversation(client: WireClient) -> None:
 
 def test_a_conversation_deleted_during_its_reply_is_gone(client: WireClient) -> None:
     conversation = client.create()
-    sent = client.send(conversation, "word " * 100)
+    sent = client.send(conversation, "word " * 500)
     client.wait_for("reply.delta")
     assert client.call("conversation.delete", conversation_id=conversation) == {"ok": True}
+    client.read_for(0.3)  # words that were on their way
     client.received.clear()
     client.read_for(0.3)
     assert client.deltas(sent["reply_id"]) == []
