@@ -4,6 +4,7 @@ import json
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -18,6 +19,11 @@ import websocket
 ROOT = Path(__file__).parent.parent
 ECHO_SERVER = [sys.executable, str(ROOT / "tests" / "echo_server.py")]
 CHATBOT = [sys.executable, "-m", "chatbot"]
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        return int(probe.getsockname()[1])
 
 
 class ServerProcess:

