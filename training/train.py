@@ -119,9 +119,9 @@ def _run_stage(
 
 
 def _finish(run: Path) -> Path:
-    """The checkpoint that the last stage kept, in the run's own folder with the curves of its training."""
+    """The checkpoint that the last stage kept, in the run's own folder with the record of its training."""
     kept = load_checkpoint(run / "train" / "kept")
     checkpoint = save_checkpoint(run / "checkpoint", kept.model, kept.vocabulary, kept.metrics)
-    for picture in run.glob("*/curves.png"):
-        shutil.copy(picture, checkpoint.folder / f"{picture.parent.name}-curves.png")
+    for record in (*run.glob("*/curves.png"), *run.glob("*/metrics.jsonl")):
+        shutil.copy(record, checkpoint.folder / f"{record.parent.name}-{record.name}")
     return checkpoint.folder
