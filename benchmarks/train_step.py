@@ -1,6 +1,6 @@
 """How fast a training step is, beside the same network on packed `torch.nn.GRU` in plain float32.
 
-    python benchmarks/training.py [PREPARED] [--steps 30]
+    python benchmarks/train_step.py [PREPARED] [--steps 30]
 
 Both learn the same batches from the same weights, in turn, so that the ratio holds while the machine's speed drifts;
 the held-out loss of both shows that speed costs no accuracy. Sizes: V of the corpora, E 300, H 512, 80 dialogues.
