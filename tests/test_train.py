@@ -76,10 +76,10 @@ def start(folder: Path) -> subprocess.Popen[bytes]:
         return subprocess.Popen([CHATBOT, "train", "recipe.toml"], cwd=folder, env=environment, stderr=errors)
 
 
-def stop(folder: Path, stage: str, sign: signal.Signals) -> int:
-    """Starts training, and sends a signal once the stage has come to something; returns the exit code."""
+def stop(folder: Path, sight: str, sign: signal.Signals) -> int:
+    """Starts training, and sends a signal once a file is in sight; returns the exit code."""
     process, deadline = start(folder), time.monotonic() + 120
-    while not list(folder.glob(f"run/{stage}")):
+    while not list(folder.glob(sight)):
         assert process.poll() is None, (folder / "errors.txt").read_text()
         assert time.monotonic() < deadline
         time.sleep(0.01)
@@ -100,12 +100,14 @@ def test_a_run_killed_in_every_stage_ends_as_one_that_was_never_stopped(tmp_path
     killed, whole = tmp_path / "killed", tmp_path / "whole"
     killed.mkdir()
     (killed / "recipe.toml").write_text(RECIPE + STAGES)
-    assert stop(killed, ".word2vec*", signal.SIGKILL) == -signal.SIGKILL
+    assert stop(killed, ".prepared*", signal.SIGKILL) == -signal.SIGKILL
+    assert not (killed / "prepared").exists()
+    assert stop(killed, "run/.word2vec*", signal.SIGKILL) == -signal.SIGKILL
     assert not (killed / "run" / "word2vec.bin").exists()
-    assert stop(killed, "pretrain/curves.png", signal.SIGKILL) == -signal.SIGKILL
+    assert stop(killed, "run/pretrain/curves.png", signal.SIGKILL) == -signal.SIGKILL
     assert not (killed / "run" / "train").exists()
-    assert stop(killed, "train", signal.SIGINT) == 130
-    assert stop(killed, "train/curves.png", signal.SIGKILL) == -signal.SIGKILL
+    assert stop(killed, "run/train", signal.SIGINT) == 130
+    assert stop(killed, "run/train/curves.png", signal.SIGKILL) == -signal.SIGKILL
     assert not (killed / "run" / "checkpoint").exists()
     finish(killed)
 
