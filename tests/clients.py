@@ -18,7 +18,6 @@ import websocket
 
 ROOT = Path(__file__).parent.parent
 ECHO_SERVER = [sys.executable, str(ROOT / "tests" / "echo_server.py")]
-CHATBOT = [sys.executable, "-m", "chatbot"]
 
 
 def free_port() -> int:
