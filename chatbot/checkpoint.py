@@ -80,7 +80,8 @@ def save_checkpoint(folder: Path, model: HRED, vocabulary: Vocabulary, metrics: 
         fresh.mkdir()
         weights = {name: value.detach().half().contiguous() for name, value in model.state_dict().items()}
         save_file(weights, fresh / "model.safetensors")
-        (fresh / "model.safetensors").chmod(0o644)  # safetensors makes it its owner's alone; a server may be another user
+        # safetensors makes it its owner's alone; a server may be another user
+        (fresh / "model.safetensors").chmod(0o644)
         _write_json(fresh / "config.json", {"format": _FORMAT, "model": asdict(model.config)})
         vocabulary.save(fresh / "vocabulary.json")
         _write_json(fresh / "metrics.json", metrics)

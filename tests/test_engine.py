@@ -471,5 +471,7 @@ def test_a_reply_repeats_no_recent_utterance_word_for_word(engine: ChatEngine) -
 
 def test_what_is_typed_is_mended_as_the_training_text_was(checkpoint: Checkpoint) -> None:
     with ChatEngine(checkpoint, GREEDY) as engine:
-        careless, careful = (engine.reply(ReplyRequest(text)) for text in ("<b>Hello</b> there.I am fine", "Hello there. I am fine"))
+        careless, careful = (
+            engine.reply(ReplyRequest(text)) for text in ("<b>Hello</b> there.I am fine", "Hello there. I am fine")
+        )
     assert careless.state_before == careful.state_before
