@@ -67,7 +67,7 @@ def load_checkpoint(where: str | Path) -> Checkpoint:
         metrics_file = folder / "metrics.json"
         metrics = json.loads(metrics_file.read_text("utf-8")) if metrics_file.is_file() else {}
     except (ValueError, KeyError, TypeError, OSError, RuntimeError, SafetensorError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        reason = " ".join(str(error).split())[:200] or type(error).__name__
         raise CheckpointError(f"The checkpoint in {folder} is damaged or of another version: {reason}.") from error
     return Checkpoint(_identity(folder), folder, model, vocabulary, metrics)
 
@@ -139,6 +139,8 @@ def _read_model(path: Path, config: ModelConfig) -> HRED:
     with torch.device("meta"):  # sizes are compared before memory is taken for them
         model = HRED(config)
     weights = {name: value.float() for name, value in load_file(path).items()}
+    if not all(value.isfinite().all() for value in weights.values()):
+        raise ValueError("some of its weights are no numbers")
     model.load_state_dict(weights, assign=True)
     return model.eval().requires_grad_(False)
 
