@@ -18,7 +18,9 @@ def test_a_recipe_of_the_least_keys_is_enough(tmp_path):
     assert (recipe.pretrain, recipe.word2vec, recipe.train.target_tokens) == (None, None, 10)
 
 
-@pytest.mark.parametrize("shipped", sorted(Path("configs").glob("*.toml")), ids=lambda path: path.name)
+@pytest.mark.parametrize(
+    "shipped", sorted(Path(__file__).parents[1].glob("configs/*.toml")), ids=lambda path: path.name
+)
 def test_every_shipped_recipe_can_be_read(shipped):
     assert read_recipe(shipped).train.target_tokens > 0
 

@@ -2,6 +2,7 @@ import io
 import json
 import signal
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ from chatbot.model import HRED, ModelConfig
 from data.store import StoreWriter, TokenStore
 from data.vocabulary import SPECIALS, Vocabulary
 from training.config import StageConfig
-from training.loop import Stage, perplexities
+from training.loop import Stage, _recall, perplexities
 
 _VOCABULARY = Vocabulary([*SPECIALS, *"abcdefgh"])
 
@@ -163,6 +164,22 @@ def test_words_stay_as_they_are_while_they_are_frozen(store, tmp_path):
     before = frozen.model.embedding.weight.detach().clone()
     frozen.run(quiet())
     torch.testing.assert_close(frozen.model.embedding.weight.detach(), before, rtol=0, atol=0)
+
+
+def test_a_model_that_knows_nothing_is_as_perplexed_as_there_are_words(store):
+    model = HRED(ModelConfig(len(_VOCABULARY), 8, 8, 8, 8))
+    for parameter in model.parameters():
+        torch.nn.init.zeros_(parameter)
+    figures = perplexities(model, store, batch_size=7, max_turns=2, dialogues=40)
+    assert figures["perplexity"] == pytest.approx(len(_VOCABULARY))
+    assert figures["perplexity_without_state"] == pytest.approx(len(_VOCABULARY))
+    assert figures["recall_at_1_of_10"] == 0  # where all score alike, none is picked
+
+
+@pytest.mark.parametrize(("responses", "right"), [(torch.eye(12), 12), (torch.eye(12).roll(1, 0), 0)])
+def test_recall_counts_the_states_that_pick_their_own_response(responses, right):
+    model = SimpleNamespace(relevance_query=lambda states: states)
+    assert _recall(model, torch.eye(12), responses) == (right, 12)
 
 
 def test_a_run_of_another_network_is_refused_with_one_sentence(store, tmp_path):
