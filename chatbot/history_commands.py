@@ -3,6 +3,7 @@
 import json
 import os
 import sys
+import unicodedata
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -33,7 +34,7 @@ def list_conversations(database: str | None) -> None:
     with _reading(database) as stored:
         for conversation in stored.conversations():
             changed = conversation.updated_at.strftime("%Y-%m-%d %H:%M")
-            click.echo(f"{conversation.id}  {changed}  {conversation.title or '(empty)'}")
+            click.echo(f"{conversation.id}  {changed}  {_printable(conversation.title or '(empty)')}")
 
 
 @history.command()
@@ -51,7 +52,7 @@ def show(conversation_id: str, database: str | None) -> None:
             raise UserError(message) from error
         for turn in turns:
             ended = "" if turn.status == "completed" else f" ({turn.status})"
-            click.echo(f"{turn.speaker}: {turn.text}{ended}")
+            click.echo(f"{turn.speaker}: {_printable(turn.text)}{ended}")
 
 
 @history.command()
@@ -64,6 +65,11 @@ def export(database: str | None, out: Path | None) -> None:
     with _reading(database) as stored, _writing(out) as file:
         for dialogue in dialogues(stored):
             file.write(json.dumps(dialogue, ensure_ascii=False) + "\n")
+
+
+def _printable(text: str) -> str:
+    """Without control characters: what a stranger wrote in a chat must not command the reader's terminal."""
+    return "".join(" " if unicodedata.category(character) == "Cc" else character for character in text)
 
 
 @contextmanager

@@ -473,6 +473,15 @@ def test_history_list_and_show_print_what_was_said(history: History, filled: str
     assert run("show", filled, "--database", database).stdout == "user: Hello\nbot: Good <b>day</b>.\n"
 
 
+def test_what_is_listed_and_shown_cannot_command_the_terminal(history: History, user: str, database: str) -> None:
+    conversation = history.create_conversation(user, "\x1b[2Jtitle\nsecond line").id
+    say(history, user, conversation, "\x1b]0;owned\x07Hello", "\x9b31mHi.")
+    printed = run("list", "--database", database).stdout + run("show", conversation, "--database", database).stdout
+    assert "Hello" in printed
+    assert len(printed.splitlines()) == 3
+    assert not set("\x1b\x07\x9b") & set(printed)
+
+
 def test_history_show_of_an_unknown_conversation_is_one_sentence(history: History, database: str) -> None:
     result = run("show", "no-such-thing", "--database", database)
     assert result.exit_code == 2
