@@ -490,6 +490,11 @@ def test_an_unknown_event_is_invalid(client: WireClient) -> None:
     assert code(client.call("constructor")) == "invalid"
 
 
+def test_a_refusal_names_the_field_and_what_is_wrong_with_it(client: WireClient) -> None:
+    assert client.call("sync", conversation_id="7")["error"]["message"] == "conversation_id: it is not a UUID."
+    assert client.send(client.create(), " ")["error"]["message"] == "text: it is empty."
+
+
 @pytest.mark.parametrize(
     "frame",
     ["", "4", "42", "42[", "42{}", "42[]", "42[7]", "42[[]]", "42[null,1]", "421[{}]", "43", "43[]", "439[1]", "45",

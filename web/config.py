@@ -50,4 +50,6 @@ class Settings(BaseModel):
         except ValidationError as error:
             first = error.errors()[0]
             key = names.get(str(first["loc"][0]), str(first["loc"][0]))
-            raise SettingsError(f"{key}={first['input']!r} cannot be used: {first['msg']}.") from error
+            raise SettingsError(
+                f"{key}={first['input']!r} cannot be used: {first['msg'].removeprefix('Value error, ')}."
+            ) from error

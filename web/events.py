@@ -265,7 +265,7 @@ class Events:
         except ValidationError as error:
             first = error.errors(include_url=False, include_input=False)[0]
             where = ".".join(str(part) for part in first["loc"]) or "The event"
-            raise ProtocolError("invalid", f"{where}: {first['msg']}.") from None
+            raise ProtocolError("invalid", f"{where}: {first['msg'].removeprefix('Value error, ')}.") from None
 
     def _check_size(self, payload: Any) -> None:
         try:

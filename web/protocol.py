@@ -53,20 +53,20 @@ def _uuid(text: str) -> str:
     try:
         return str(UUID(text))
     except ValueError:
-        raise ValueError("this is not a UUID") from None
+        raise ValueError("it is not a UUID") from None
 
 
 def _storable(text: str) -> str:
     if "\0" in text:
-        raise ValueError("text cannot hold the character U+0000")  # PostgreSQL cannot store it
+        raise ValueError("it holds the character U+0000")  # PostgreSQL cannot store it
     if any("\ud800" <= character <= "\udfff" for character in text):
-        raise ValueError("text holds half of a surrogate pair")
+        raise ValueError("it holds half of a surrogate pair")
     return text
 
 
 def _with_words(text: str) -> str:
     if not text.strip():
-        raise ValueError("text is empty")
+        raise ValueError("it is empty")
     return text
 
 
