@@ -49,7 +49,7 @@ _PLACEHOLDER = regex.compile(
 _ADDRESS = regex.compile(
     r"https?:|\bwww\.|\S@\S+\.\w|\b[\w-]+\.(?:com|org|net|tv|info|edu|gov)\b|\b\w+\.co\.uk\b", regex.IGNORECASE
 )
-_MOJIBAKE = regex.compile(r"[\ufffd\p{Co}\p{Cn}]|[ÃÂâ][\u0080-\u00bf€™œž]|\p{Cc}")
+_MOJIBAKE = regex.compile(r"[\ufffd\p{Co}\p{Cn}\p{Cs}]|[ÃÂâ][\u0080-\u00bf€™œž]|\p{Cc}")
 
 # The commonest English words that the neighbouring languages do not share.
 _COMMON = frozenset(

@@ -372,7 +372,7 @@ def _load_vocabulary(path: Path) -> Vocabulary:
 
 
 def _nothing_left(report: Report) -> str:
-    found = [f"{Path(name).name} is {reason}" for name, reason in report.skipped[:3]]
+    found = [f"{Path(name).name}: {reason}" for name, reason in report.skipped[:3]]
     reasons: Counter[str] = sum(report.dropped.values(), Counter())
     found += [f"{count} utterances were left out ({reason})" for reason, count in reasons.most_common(3)]
     return f"No dialogue is left to learn from: {'; '.join(found) or 'the sources hold no files'}."

@@ -44,6 +44,7 @@ def test_slips_of_typing_and_scanning_are_mended(raw: str, mended: str) -> None:
         ("Ã© quoi", "garbled"),
         ("я не знаю", "not English"),
         ("je ne sais pas ce que vous voulez dire mon ami", "not English"),
+        ("Half an emoji \ud83d here.", "garbled"),
         ("Yes.", None),
         ("She is a nice person.", None),
         ("No way, José!", None),

@@ -127,6 +127,13 @@ def test_the_vocabulary_is_counted_on_the_training_split_alone(prepared: Path) -
     assert all(word in trained.lower() for word in words)
 
 
+def test_half_an_emoji_in_a_chat_log_spoils_nothing_else(tmp_path: Path) -> None:
+    broken = [("Hello \ud83d there", f"Hi number {number}", "Good morning", "Sleep well") for number in range(9)]
+    result = run(write_chat(tmp_path / "chat.jsonl", *broken), "--out", tmp_path / "out")
+    assert result.exit_code == 0, result.exception
+    assert ("Hi number 5", "Good morning", "Sleep well") in all_texts(tmp_path / "out")
+
+
 def test_a_file_that_cannot_be_opened_is_named_and_the_rest_is_read(tmp_path: Path) -> None:
     bad: list[tuple[str, str]] = []
     for name in ("gone.txt", "here.txt"):
@@ -154,7 +161,7 @@ def test_bad_files_are_named_and_counted_and_the_rest_is_prepared(tmp_path: Path
 @pytest.mark.parametrize(
     ("content", "sentence"),
     [
-        (b"", "No dialogue is left to learn from: a.txt is empty."),
+        (b"", "No dialogue is left to learn from: a.txt: empty."),
         (b"...\n???\n", r"2 utterances were left out (no words)"),
     ],
 )
