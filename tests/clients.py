@@ -17,7 +17,6 @@ from typing import Any
 import websocket
 
 ROOT = Path(__file__).parent.parent
-ECHO_SERVER = [sys.executable, str(ROOT / "tests" / "echo_server.py")]
 
 
 def free_port() -> int:
@@ -70,6 +69,12 @@ class ServerProcess:
             os.killpg(self.process.pid, signal.SIGKILL)
             self.wait()
         self._errors.close()
+
+
+def echo_server(database: str, delay: float = 0.0, port: int = 0, **environment: str) -> ServerProcess:
+    """The whole server with the echo engine: echo_server(url, delay=0.1, CHATBOT_CONNECTIONS="2")."""
+    command = [sys.executable, str(ROOT / "tests" / "echo_server.py"), "--database", database]
+    return ServerProcess([*command, "--delay", str(delay), "--port", str(port)], **environment)
 
 
 class Refused(Exception):

@@ -2,11 +2,12 @@
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from chatbot.history import History, open_history
-from tests.clients import ECHO_SERVER, ServerProcess
+from tests.clients import ServerProcess, echo_server
 from tests.postgres import Postgres
 
 
@@ -33,12 +34,11 @@ def history(database: str) -> Iterator[History]:
 
 @pytest.fixture
 def start_server() -> Iterator[Callable[..., ServerProcess]]:
-    """Start servers with the echo engine: start_server(database, delay=0.1, port=0, CHATBOT_CONNECTIONS="2")."""
+    """`echo_server`, ended with the test."""
     servers: list[ServerProcess] = []
 
-    def start(database: str, delay: float = 0.0, port: int = 0, **environment: str) -> ServerProcess:
-        options = ["--database", database, "--delay", str(delay), "--port", str(port)]
-        servers.append(ServerProcess([*ECHO_SERVER, *options], **environment))
+    def start(database: str, *how: Any, **more: Any) -> ServerProcess:
+        servers.append(echo_server(database, *how, **more))
         return servers[-1]
 
     yield start

@@ -3,7 +3,7 @@
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from tests.clients import ECHO_SERVER, ServerProcess
+from tests.clients import echo_server
 
 
 class RunningServer:
@@ -11,13 +11,12 @@ class RunningServer:
 
     def __init__(self, folder: Path, delay: float = 0.01, **settings: object) -> None:
         self.environment = {f"CHATBOT_{name.upper()}": str(value) for name, value in settings.items()}
-        self.options = ["--database", f"sqlite:///{folder / 'chat.db'}", "--delay", str(delay)]
+        self.database, self.delay = f"sqlite:///{folder / 'chat.db'}", delay
         self.port = 0  # any free one at first
         self.start()
 
     def start(self) -> None:
-        command = [*ECHO_SERVER, *self.options, "--port", str(self.port)]
-        self._server = ServerProcess(command, **self.environment)
+        self._server = echo_server(self.database, self.delay, self.port, **self.environment)
         self.url = f"{self._server.url}/"
         self.port = urlsplit(self.url).port or 0
         self.running = True

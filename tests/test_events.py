@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from sqlalchemy.exc import DataError, OperationalError
 
 from chatbot.history import FinishedReply
-from tests.clients import Refused, ServerProcess, WireClient
+from tests.clients import Refused, ServerProcess, WireClient, echo_server
 from tests.echo_engine import EchoEngine
 from web.app import create_app, drain
 from web.config import Settings
@@ -29,10 +29,8 @@ StartServer = Callable[..., ServerProcess]
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
-    from tests.clients import ECHO_SERVER
-
     path = tmp_path_factory.mktemp("events") / "chatbot.db"
-    server = ServerProcess([*ECHO_SERVER, "--database", f"sqlite:///{path}", "--delay", "0.02"])
+    server = echo_server(f"sqlite:///{path}", delay=0.02)
     yield server
     server.close()
 
