@@ -103,6 +103,13 @@ def test_without_a_known_token_nothing_is_told(browser: FlaskClient, headers: di
         assert answer.json["error"]["code"] == "unauthenticated"
 
 
+def test_a_database_in_trouble_is_one_sentence(stored: History, browser: FlaskClient) -> None:
+    with stored.engine.begin() as connection:
+        connection.exec_driver_sql("ALTER TABLE users RENAME TO lost")
+    answer = browser.get("/api/conversations", headers=bearer("any"))
+    assert (answer.status_code, answer.json["error"]["code"]) == (500, "internal")
+
+
 @pytest.mark.parametrize("name", [str(uuid.uuid4()), "1", "' OR 1=1 --", "..%2f..%2fetc%2fpasswd"])
 def test_what_is_not_there_is_not_found(stored: History, browser: FlaskClient, name: str) -> None:
     _, token = stored.add_user()

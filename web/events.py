@@ -247,7 +247,7 @@ class Events:
             return _refusal(ProtocolError(CODES.get(type(error), "internal"), str(error)))
         except Exception:
             log.exception("event failed")
-            return _refusal(ProtocolError("internal", "Something went wrong here; try again."))
+            return _refusal(protocol.INTERNAL)
 
     def _user(self) -> str:
         user_id = self._users.get(request.sid)  # type: ignore[attr-defined]

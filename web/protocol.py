@@ -49,6 +49,9 @@ class ProtocolError(Exception):
         return error
 
 
+INTERNAL = ProtocolError("internal", "Something went wrong here; try again.")
+
+
 def _uuid(text: str) -> str:
     try:
         return str(UUID(text))

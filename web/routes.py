@@ -3,15 +3,18 @@
 import json
 from uuid import UUID
 
+import structlog
 from flask import Blueprint, Flask, Response, jsonify, render_template, request
 from flask.typing import ResponseReturnValue
 from sqlalchemy.exc import SQLAlchemyError
 
 from chatbot.history import NotFoundError
 from web.conversations import ConversationService
-from web.protocol import ProtocolError
+from web.protocol import INTERNAL, ProtocolError
 
-STATUS = {"unauthenticated": 401, "not_found": 404}
+log = structlog.get_logger()
+
+STATUS = {"unauthenticated": 401, "not_found": 404, "internal": 500}
 HEADERS = {
     # connect-src 'self' covers the websocket; nothing inline, nothing from elsewhere, no framing.
     "Content-Security-Policy": (
@@ -29,6 +32,7 @@ def add_routes(app: Flask, service: ConversationService) -> None:
     app.register_blueprint(_routes(service))
     app.after_request(_secure)
     app.register_error_handler(ProtocolError, _refuse)
+    app.register_error_handler(SQLAlchemyError, _apologise)
 
 
 def _routes(service: ConversationService) -> Blueprint:
@@ -79,6 +83,11 @@ def _user(service: ConversationService) -> str:
 
 def _refuse(error: ProtocolError) -> ResponseReturnValue:
     return jsonify(ok=False, error=error.as_dict()), STATUS[error.code]
+
+
+def _apologise(error: SQLAlchemyError) -> ResponseReturnValue:
+    log.error("request failed", exc_info=error)
+    return _refuse(INTERNAL)
 
 
 def _secure(response: Response) -> Response:
