@@ -98,8 +98,8 @@ DEFAULT = DecodingConfig(
     top_p=0.9,
     length_penalty=1.0,
     mmi_lambda=0.4,
-    relevance_weight=0.2,
-    repetition_weight=1.0,
+    relevance_weight=0.25,
+    repetition_weight=3.0,
 )
 
 
