@@ -1,8 +1,13 @@
 """Fixtures shared by the tests: databases of both kinds, and real servers in processes of their own."""
 
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+
+# The tests' models are tiny: a second thread costs them more than it brings, above all on a busy machine. Set before
+# anything loads torch, and inherited by the servers and commands that the tests start.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import pytest
 
