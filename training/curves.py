@@ -1,6 +1,7 @@
 """The curves of a stage as a picture, for people who would rather look than read."""
 
 import json
+from math import exp
 from pathlib import Path
 
 import matplotlib
@@ -16,6 +17,7 @@ def draw_curves(metrics: Path, picture: Path, title: str) -> None:
     figure, (left, right) = plt.subplots(1, 2, figsize=(10, 4), layout="constrained")
     left.plot(tokens, [row["perplexity"] for row in rows], label="with the tracked state")
     left.plot(tokens, [row["perplexity_without_state"] for row in rows], label="with no state", linestyle="--")
+    left.plot(tokens, [exp(row["training_loss"]) for row in rows], label="on the last batch learned", linestyle=":")
     left.set(title=f"{title}: perplexity", xlabel="million target tokens", yscale="log")
     left.legend()
     right.plot(tokens, [row["recall_at_1_of_10"] for row in rows], color="tab:green")

@@ -167,7 +167,8 @@ class Stage:
         speed = position.target_tokens / max(position.seconds, 1e-9)
         console.print(
             f"{self.name}: {position.target_tokens:,} target tokens, {speed:,.0f}/s, "
-            f"perplexity {figures['perplexity']:.1f} (without the state {figures['perplexity_without_state']:.1f}), "
+            f"perplexity {figures['perplexity']:.1f} (without the state {figures['perplexity_without_state']:.1f}, "
+            f"on the last batch learned {math.exp(self._training_loss):.1f}), "
             f"recall@1 of 10 {figures['recall_at_1_of_10']:.2f}",
             soft_wrap=True,
         )
