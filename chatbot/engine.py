@@ -246,8 +246,7 @@ class ChatEngine:
         """Chooses among the candidates of each ended reply and tracks the state over the one chosen."""
         model, vocabulary = self.checkpoint.model, self.checkpoint.vocabulary
         candidates = [turn.candidates for turn in turns]
-        texts = [[vocabulary.decode(candidate.ids) for candidate in group] for group in candidates]
-        vectors = encode_utterances(model, [self._ids(text) for group in texts for text in group])
+        vectors = encode_utterances(model, [candidate.ids for group in candidates for candidate in group])
         counts = torch.tensor([len(group) for group in candidates])
         states = torch.cat([turn.live.state for turn in turns])  # (n, S)
         relevance = model.relevance(states.repeat_interleave(counts, dim=0), vectors).split(counts.tolist())
@@ -257,9 +256,9 @@ class ChatEngine:
         ]
         first = counts.cumsum(0) - counts
         after = model.track(vectors[first + torch.tensor(chosen)], states)
-        for turn, group, place, state in zip(turns, texts, chosen, after, strict=True):
+        for turn, group, place, state in zip(turns, candidates, chosen, after, strict=True):
             self._batch.remove(turn)
-            self._answer(turn, group[place], state)
+            self._answer(turn, vocabulary.decode(group[place].ids), state)
 
     def _answer(self, turn: _Turn, text: str, after: Tensor) -> None:
         self._say(turn, text)

@@ -140,12 +140,21 @@ def test_a_finished_stage_is_passed_over(store, tmp_path):
     assert again.position.step == first.position.step
 
 
+def test_a_finished_stage_goes_on_when_it_is_given_more_tokens(store, tmp_path):
+    first = stage(store, tmp_path / "run")
+    first.run(quiet())
+    longer = stage(store, tmp_path / "run", target_tokens=1_200)
+    longer.run(quiet())
+    assert longer.position.step > first.position.step
+    assert longer.position.target_tokens >= 1_200
+
+
 def test_a_stage_ends_early_when_nothing_gets_better(store, tmp_path, monkeypatch):
     figures = {"perplexity": 9.0, "perplexity_without_state": 9.0, "recall_at_1_of_10": 0.1}
     monkeypatch.setattr("training.loop.perplexities", lambda *_: figures)
     ended = stage(store, tmp_path / "run", target_tokens=100_000, patience=2)
     ended.run(quiet())
-    assert ended.position.finished
+    assert ended._is_finished()
     assert len((tmp_path / "run" / "metrics.jsonl").read_text().splitlines()) == 3  # the best, and two no better
 
 

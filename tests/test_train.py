@@ -252,6 +252,7 @@ def test_a_save_of_something_else_is_one_sentence(begun: Path) -> None:
         (("word2vec", "prepared", "--file", "prepared"), "no file of word vectors at prepared"),
         (("word2vec", "prepared", "--out", "blocked/vectors.bin"), "blocked"),
         (("word2vec", "prepared", "--out", "prepared"), "prepared"),
+        (("word2vec", "prepared", "--file", "blocked", "--out", "vectors.bin"), "leave one of them out"),
         (("talk", "--checkpoint", "nowhere"), "There is no checkpoint in nowhere"),
         (("talk", "--checkpoint", "blocked"), "There is no checkpoint in blocked"),
         (("talk", "--checkpoint", LONG_NAME), "There is no checkpoint in nnn"),

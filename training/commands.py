@@ -50,6 +50,10 @@ def word2vec(prepared: Path, out: Path | None, size: int, epochs: int, given: st
     from training.train import vocabulary_of
     from training.train import word2vec as learn
 
+    if given and out:
+        raise UserError(
+            "--out names where trained vectors go; with --file nothing is trained, so leave one of them out."
+        )
     target = out or prepared / "word2vec.bin"
     with told_to_user(ValueError):
         vocabulary = vocabulary_of(prepared)

@@ -45,7 +45,6 @@ class Position:
     validated_at: int = 0
     best_perplexity: float = math.inf
     validations_without_better: int = 0
-    finished: bool = False
 
 
 class Stage:
@@ -102,7 +101,6 @@ class Stage:
             show(self.position)
             if validated := self._is_validation_due():
                 self._validate(console)
-                self.position.finished = self._is_over()
             if validated or pressed() or time.monotonic() - last_save > _SAVE_SECONDS:
                 self._save()
                 last_save = time.monotonic()
@@ -111,12 +109,12 @@ class Stage:
 
     def _batches(self) -> Iterator[Batch]:
         """Batches from where the stage stands to where it ends; each epoch's order follows from the seed alone."""
-        while not self.position.finished:
+        while not self._is_finished():
             order = np.random.default_rng((self.seed, self.position.epoch))
             passed = self.position.batch
             for batch in batches(self.train, self.config.batch_size, self.config.max_turns, order, skip=passed):
                 yield batch
-                if self.position.finished:
+                if self._is_finished():
                     return
             self.position.epoch, self.position.batch = self.position.epoch + 1, 0
 
@@ -155,6 +153,10 @@ class Stage:
     def _is_over(self) -> bool:
         spent = self.position.target_tokens >= self.config.target_tokens
         return spent or self.position.validations_without_better >= self.config.patience
+
+    def _is_finished(self) -> bool:
+        """Over, and validated since its last step."""
+        return self._is_over() and self.position.validated_at == self.position.target_tokens
 
     def _validate(self, console: Console) -> None:
         position, config = self.position, self.config
@@ -238,10 +240,8 @@ def perplexities(model: HRED, store: TokenStore, batch_size: int, max_turns: int
             break
         vectors, states = model.read(batch)
         before = states[batch.states]
-        for state in (before, torch.zeros_like(before)):
-            readouts = model.write(batch.inputs, batch.response_sizes, state)
-            entropy = float(cross_entropy(readouts, model.embedding.weight, model.output_bias, batch.targets))
-            total, blind = (total + entropy, blind) if state is before else (total, blind + entropy)
+        total += _entropy(model, batch, before)
+        blind += _entropy(model, batch, torch.zeros_like(before))
         targets += len(batch.targets)
         found, tried = _recall(model, before, vectors[batch.responses])
         hits, trials = hits + found, trials + tried
@@ -250,6 +250,12 @@ def perplexities(model: HRED, store: TokenStore, batch_size: int, max_turns: int
         "perplexity_without_state": math.exp(blind / max(targets, 1)),
         "recall_at_1_of_10": hits / max(trials, 1),
     }
+
+
+def _entropy(model: HRED, batch: Batch, before: Tensor) -> float:
+    """Nats of all target tokens of a batch, given the states (R, S) before its responses."""
+    readouts = model.write(batch.inputs, batch.response_sizes, before)
+    return float(cross_entropy(readouts, model.embedding.weight, model.output_bias, batch.targets))
 
 
 def _recall(model: HRED, states: Tensor, vectors: Tensor) -> tuple[float, int]:
