@@ -6,8 +6,11 @@ first (SQLite: the database's write lock), so sequence numbers have no gaps and 
 """
 
 import hashlib
+import random
 import secrets
+import sqlite3
 import threading
+import time
 import uuid
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, nullcontext
@@ -579,15 +582,26 @@ def _set_pragmas(connection: Any, record: object) -> None:
     connection.isolation_level = None  # we begin transactions ourselves, see _begin
     # Under WAL a commit survives kill -9 even with synchronous=NORMAL, since it is already with the operating
     # system; FULL also syncs the log at each commit, so what was acknowledged survives a power cut too.
-    pragmas = (
-        "journal_mode = WAL",
-        "synchronous = FULL",
-        "foreign_keys = ON",
-        "busy_timeout = 30000",
-        "secure_delete = ON",
-    )
-    for pragma in pragmas:
+    for pragma in ("busy_timeout = 30000", "synchronous = FULL", "foreign_keys = ON", "secure_delete = ON"):
         connection.execute(f"PRAGMA {pragma}")
+    _use_wal(connection)
+
+
+def _use_wal(connection: Any) -> None:
+    """Switch the file to write-ahead logging, which it then stays in.
+
+    Of several that open a new file at once, SQLite refuses all but one without waiting (waiting for one another
+    would be a deadlock): those ask again.
+    """
+    give_up = time.monotonic() + 30
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+            return
+        except sqlite3.OperationalError:
+            if time.monotonic() > give_up:
+                raise
+            time.sleep(random.uniform(0.005, 0.05))
 
 
 def _begin(connection: Connection) -> None:
