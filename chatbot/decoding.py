@@ -426,9 +426,11 @@ def decode(
     seed: int = 0,
     never: Sequence[int] = NEVER,
     max_batch: int = 64,
+    earlier: Sequence[Sequence[Sequence[int]]] | None = None,
 ) -> list[list[Hypothesis]]:
     """Hypotheses, best first, for each of many dialogue states (N, S), for evaluation offline.
 
+    `earlier` holds, for each state, the ids of the utterances that led to it, which a reply must not repeat.
     At most `max_batch` replies are in the batch at once; one that ends makes room for the next.
     """
     searches = start_searches(model, states, [config] * len(states), [(seed, place) for place in range(len(states))])
@@ -437,12 +439,13 @@ def decode(
         live += [waiting.popleft() for _ in range(min(len(waiting), max_batch - len(live)))]
         step(model, live, never)
         live = [search for search in live if not search.is_done]
-    return [_ranked(model, search) for search in searches]
+    contexts = [()] * len(searches) if earlier is None else earlier
+    return [_ranked(model, search, context) for search, context in zip(searches, contexts, strict=True)]
 
 
-def _ranked(model: Model, search: Search) -> list[Hypothesis]:
+def _ranked(model: Model, search: Search, earlier: Sequence[Sequence[int]]) -> list[Hypothesis]:
     relevance = [0.0] * len(search.ended)
     if search.config.relevance_weight:
         vectors = encode_utterances(model, [hypothesis.ids for hypothesis in search.ended])
         relevance = model.relevance(search.state.expand(len(vectors), -1), vectors).tolist()
-    return [search.ended[place] for place in best_first(search.ended, search.config, relevance)]
+    return [search.ended[place] for place in best_first(search.ended, search.config, relevance, earlier)]

@@ -282,6 +282,14 @@ def test_many_states_are_decoded_a_batch_at_a_time_and_come_back_in_order() -> N
     assert [found[0].ids for found in whole] == [found[0].ids for found in in_parts]
 
 
+def test_what_was_said_earlier_is_not_said_again() -> None:
+    config = DecodingConfig(candidates=50, max_tokens=1)
+    table = TableModel({"": row(0.6, 0.3, 0.1, 0.0)}, row(0.0, 0.0, 0.0, 1.0))
+    earlier = [[], [[C], [A]], [[A], [B]]]
+    found = decode(table, torch.zeros(3, 1), config, earlier=earlier)
+    assert [spell(hypotheses[0]) for hypotheses in found] == ["A", "B", "C"]
+
+
 def test_the_score_is_mutual_information_and_relevance_less_repetition() -> None:
     config = DecodingConfig(
         method="beam",
