@@ -1,0 +1,95 @@
+"""What can be said of replies by their words alone: pure functions of texts and tokens, no model.
+
+Which phrases are dull is not ours to decide; the list is put together from published ones:
+
+- Li et al., 2016, Deep Reinforcement Learning for Dialogue Generation (EMNLP), name two replies of the eight in
+  their list under "ease of answering": "I don't know what you are talking about" and "I have no idea".
+- The list that re-implementations of that paper took instead (github.com/pochih/RL-Chatbot, python/config.py).
+- Dziri et al., 2019, Evaluating Coherence in Dialogue Systems using Entailment (NAACL), the dull replies they build
+  incoherent examples from (github.com/nouhadziri/DialogEntailment, dialogentail/preprocessing).
+"""
+
+from collections import Counter
+from collections.abc import Hashable, Iterable, Sequence
+
+import regex
+
+from data.cleaning import normalise
+
+DULL_PHRASES = (
+    # Li et al., 2016
+    "I don't know what you are talking about",
+    "I have no idea",
+    # RL-Chatbot
+    "I don't know",
+    "You don't know",
+    "You know what I mean",
+    "I know what you mean",
+    "You know what I'm saying",
+    "You don't know anything",
+    # Dziri et al., 2019
+    "I don't know what you mean",
+    "I'm not sure",
+    "I'm not sure what you're saying",
+    "I'm not sure what you're talking about",
+    "I'm not sure what you're trying to say",
+    "I'm not sure what you mean",
+    "I don't understand what you mean",
+)
+REPEATED_WORDS = 3  # a run of as many words that a reply says twice
+
+_WORD = regex.compile(r"[\p{L}\p{M}\p{N}']+")
+_FULL_FORMS = regex.compile(r"\b(do|did|does) not\b|\b(i) (?=am\b)am\b|\b(you) are\b")
+_SHORT = {"do": "don't", "did": "didn't", "does": "doesn't", "i": "i'm", "you": "you're"}
+
+
+def words(text: str) -> list[str]:
+    """The words of a text in lower case, without punctuation; `do not`, `I am`, `you are` as `don't`, `I'm`, `you're`."""
+    lower = " ".join(_WORD.findall(normalise(text).lower()))
+    return _FULL_FORMS.sub(lambda form: _SHORT[form[1] or form[2] or form[3]], lower).split()
+
+
+def is_dull(text: str) -> bool:
+    """Whether the words of a phrase of DULL_PHRASES stand in the text one after another, wherever it is.
+
+    Case, punctuation and the choice between `do not` and `don't` make no difference; a reply that goes on to say
+    something after "I don't know" is dull all the same.
+    """
+    spaced = f" {' '.join(words(text))} "
+    return any(phrase in spaced for phrase in _DULL)
+
+
+def is_repeat(reply: str, context: Iterable[str]) -> bool:
+    """Whether a reply has the words of an earlier utterance and no others, or says three words in a row twice."""
+    own = words(reply)
+    runs = ngrams(own, REPEATED_WORDS)
+    return len(set(runs)) < len(runs) or any(own == words(utterance) for utterance in context)
+
+
+def distinct(token_lists: Iterable[Sequence[Hashable]], n: int) -> float:
+    """Distinct n-grams of all replies over the number of their tokens (distinct-n; Li et al., NAACL 2016).
+
+    It falls as replies grow in number, so only figures of equally many can be compared. 0 where there is no token.
+    """
+    replies = list(token_lists)
+    tokens = sum(map(len, replies))
+    return len({run for tokens_of in replies for run in ngrams(tokens_of, n)}) / tokens if tokens else 0.0
+
+
+def unique_share(texts: Iterable[str]) -> float:
+    """Different replies over all replies, 0 to 1; texts that differ in case or punctuation alone are one."""
+    said = [tuple(words(text)) for text in texts]
+    return len(set(said)) / len(said) if said else 0.0
+
+
+def most_frequent(texts: Iterable[str]) -> str:
+    """The text that occurs most often, the shortest and then the first by spelling of equals. Needs one at least."""
+    return min(Counter(texts).items(), key=lambda item: (-item[1], len(item[0]), item[0]))[0]
+
+
+def ngrams(tokens: Sequence[Hashable], n: int) -> list[tuple[Hashable, ...]]:
+    """Every run of n tokens, as often as it occurs."""
+    return [tuple(tokens[start : start + n]) for start in range(len(tokens) - n + 1)]
+
+
+_DULL = tuple({f" {' '.join(words(phrase))} " for phrase in DULL_PHRASES})
