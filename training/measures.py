@@ -1,4 +1,4 @@
-"""What can be said of replies by their words alone: pure functions of texts and tokens, no model.
+"""What can be said of replies by their words alone, and how sure it is: pure functions, no model.
 
 Which phrases are dull is not ours to decide; the list is put together from published ones:
 
@@ -10,8 +10,10 @@ Which phrases are dull is not ours to decide; the list is put together from publ
 """
 
 from collections import Counter
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
+from typing import Any, NamedTuple
 
+import numpy as np
 import regex
 
 from data.cleaning import normalise
@@ -37,6 +39,7 @@ DULL_PHRASES = (
     "I don't understand what you mean",
 )
 REPEATED_WORDS = 3  # a run of as many words that a reply says twice
+RESAMPLES = 1_000
 
 _WORD = regex.compile(r"[\p{L}\p{M}\p{N}']+")
 _FULL_FORMS = regex.compile(r"\b(do|did|does) not\b|\b(i) (?=am\b)am\b|\b(you) are\b")
@@ -44,7 +47,7 @@ _SHORT = {"do": "don't", "did": "didn't", "does": "doesn't", "i": "i'm", "you": 
 
 
 def words(text: str) -> list[str]:
-    """The words of a text in lower case, without punctuation; `do not`, `I am`, `you are` as `don't`, `I'm`, `you're`."""
+    """The words of a text in lower case, no punctuation; `do not`, `I am`, `you are` as `don't`, `I'm`, `you're`."""
     lower = " ".join(_WORD.findall(normalise(text).lower()))
     return _FULL_FORMS.sub(lambda form: _SHORT[form[1] or form[2] or form[3]], lower).split()
 
@@ -73,13 +76,54 @@ def distinct(token_lists: Iterable[Sequence[Hashable]], n: int) -> float:
     """
     replies = list(token_lists)
     tokens = sum(map(len, replies))
-    return len({run for tokens_of in replies for run in ngrams(tokens_of, n)}) / tokens if tokens else 0.0
+    return sum(shares([ngrams(reply, n) for reply in replies])) / tokens if tokens else 0.0
 
 
 def unique_share(texts: Iterable[str]) -> float:
     """Different replies over all replies, 0 to 1; texts that differ in case or punctuation alone are one."""
-    said = [tuple(words(text)) for text in texts]
-    return len(set(said)) / len(said) if said else 0.0
+    said = [[tuple(words(text))] for text in texts]
+    return sum(shares(said)) / len(said) if said else 0.0
+
+
+def shares(lists: Sequence[Sequence[Hashable]]) -> list[float]:
+    """What each list adds to the number of different items in all: 1 for an item nobody else has, 1/2 for one of two.
+
+    So a count of different things is a sum over replies, of which parts can be taken and drawn anew.
+    """
+    counts = Counter(item for items in lists for item in items)
+    return [sum(1 / counts[item] for item in items) for items in lists]
+
+
+class Estimate(NamedTuple):
+    """A figure and its 95 % interval; the interval is None where there is but one dialogue."""
+
+    value: float
+    interval: tuple[float, float] | None
+
+
+def estimate(
+    counted: Sequence[float] | np.ndarray,
+    of: Sequence[float] | np.ndarray,
+    dialogues: Sequence[int] | np.ndarray,
+    scale: Callable[[Any], Any] = float,
+) -> Estimate | None:
+    """`scale` of sum(counted) / sum(of), each given a response or reply; `dialogues` names the dialogue of each.
+
+    Responses of one dialogue are alike, so it is dialogues that are drawn anew, with replacement, RESAMPLES times; the
+    middle 95 % of the figures is the interval (Efron's percentile bootstrap). None where `of` sums to nothing.
+    """
+    _, place = np.unique(dialogues, return_inverse=True)
+    counted, of = np.bincount(place, weights=counted), np.bincount(place, weights=of)  # (D,)
+    if not of.sum():
+        return None
+    value = float(scale(counted.sum() / of.sum()))
+    if len(of) < 2:
+        return Estimate(value, None)
+    random = np.random.default_rng(0)
+    drawn = (random.integers(0, len(of), len(of)) for _ in range(RESAMPLES))
+    figures = [float(scale(counted[chosen].sum() / of[chosen].sum())) for chosen in drawn]
+    low, high = np.percentile(figures, (2.5, 97.5))
+    return Estimate(value, (float(low), float(high)))
 
 
 def most_frequent(texts: Iterable[str]) -> str:
