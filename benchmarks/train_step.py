@@ -29,11 +29,12 @@ _DIALOGUES, _TURNS, _HELD_OUT = 80, 10, 3
 
 
 class PlainGRU(nn.Module):
-    """The interface of chatbot.recurrent.GRU on `torch.nn.GRU`; a constant input is fed at every step."""
+    """The interface of chatbot.recurrent.RecurrentLayer on `torch.nn.GRU`; a constant input is fed at every step."""
 
     def __init__(self, ours: nn.Module, constant: nn.Linear | None = None) -> None:
         super().__init__()
-        self.hidden_size = ours.hidden_size
+        self.hidden_size = self.memory_size = ours.hidden_size
+        self.gates_size = ours.gates_size
         extra = constant.in_features if constant else 0
         self.rnn = nn.GRU(ours.weight_ih.shape[1] + extra, self.hidden_size)
         inputs = torch.cat([ours.weight_ih, constant.weight], dim=1) if constant else ours.weight_ih
@@ -52,10 +53,9 @@ def plain(ours: HRED) -> HRED:
     """The same weights on plain modules."""
     model = HRED(ours.config)
     model.load_state_dict(ours.state_dict())
-    for direction in ("forwards", "backwards"):
-        setattr(model.encoder, direction, PlainGRU(getattr(model.encoder, direction)))
-    model.tracker.rnn = PlainGRU(model.tracker.rnn)
-    model.decoder.rnn = PlainGRU(model.decoder.rnn, model.decoder.state_to_gates)
+    for layers in (model.encoder.forwards, model.encoder.backwards, model.tracker.rnn):
+        layers[0] = PlainGRU(layers[0])
+    model.decoder.rnn[0] = PlainGRU(model.decoder.rnn[0], model.decoder.state_to_gates)
     model.decoder.state_to_gates = nn.Identity()  # the state itself is fed
     return model
 
@@ -68,7 +68,7 @@ def plain_loss(model: HRED, batch: Batch) -> Tensor:
 
 def our_loss(model: HRED, batch: Batch) -> Tensor:
     with torch.autocast("cpu", torch.bfloat16):
-        return Objective()(model, batch)[0]
+        return Objective()(model, batch).total
 
 
 def stepper(model: HRED, loss: Callable[[HRED, Batch], Tensor]) -> Callable[[Batch], float]:

@@ -1,7 +1,7 @@
 """A checkpoint is one folder that answers by itself: weights, sizes, vocabulary, figures. Nothing in it can execute.
 
     model.safetensors   weights in float16
-    config.json         {"format": 1, "model": {sizes}}
+    config.json         {"format": 2, "model": {kind, cell, sizes}}
     vocabulary.json     tokens in id order
     metrics.json        what was measured of it
     MODEL_CARD.md       sources, licences, faults (the shipped one)
@@ -12,6 +12,7 @@
 import hashlib
 import json
 import os
+import re
 import shutil
 import tempfile
 from dataclasses import asdict, dataclass
@@ -21,13 +22,14 @@ from typing import Any
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
+from torch import Tensor
 
 from chatbot.home import home
 from chatbot.model import HRED, ModelConfig
 from data.vocabulary import Vocabulary
 
 SHIPPED = Path(__file__).parent / "pretrained"
-_FORMAT = 1
+_FORMAT = 2  # 1 knew one layer of cells only, and called its weights accordingly; it is still read
 _REQUIRED = ("config.json", "vocabulary.json", "model.safetensors")
 
 
@@ -130,19 +132,27 @@ def _folder_of(where: str | Path) -> Path:
 
 def _read_config(path: Path) -> ModelConfig:
     content = json.loads(path.read_text("utf-8"))
-    if not isinstance(content, dict) or content.get("format") != _FORMAT:
-        raise ValueError(f"config.json does not say format {_FORMAT}")
+    if not isinstance(content, dict) or content.get("format") not in (1, _FORMAT):
+        raise ValueError(f"config.json says neither format 1 nor {_FORMAT}")
     return ModelConfig(**content["model"])
 
 
 def _read_model(path: Path, config: ModelConfig) -> HRED:
     with torch.device("meta"):  # sizes are compared before memory is taken for them
         model = HRED(config)
-    weights = {name: value.float() for name, value in load_file(path).items()}
+    weights = {name: value.float() for name, value in in_layers(load_file(path)).items()}
     if not all(value.isfinite().all() for value in weights.values()):
         raise ValueError("some of its weights are no numbers")
     model.load_state_dict(weights, assign=True)
     return model.eval().requires_grad_(False)
+
+
+def in_layers(weights: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Weights under the names of today, whether they have them or those of format 1."""
+    return {
+        re.sub(r"(forwards|backwards|rnn)\.((weight|bias)_[ih]h)$", r"\1.0.\2", name): value
+        for name, value in weights.items()
+    }
 
 
 def _identity(folder: Path) -> str:

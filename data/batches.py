@@ -5,8 +5,9 @@ every utterance that has one. Turns are packed the same way, so that the state t
 Shapes: B dialogues, N utterances, R responses (utterances after a dialogue's first), P and Q packed tokens.
 """
 
+import itertools
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -27,15 +28,23 @@ class Batch:
     turns: Tensor  # (N,) the utterance (in order of length) behind each packed turn
     turn_sizes: list[int]  # dialogues alive at each turn, sums to N
     responses: Tensor  # (R,) the utterances that are responses, in order of length
-    states: Tensor  # (R,) the packed turn after which each is spoken
+    states: Tensor  # (R,) the state before each, among the B that dialogues start from and the N after packed turns
+    last_states: Tensor  # (B,) the state, counted alike, that each dialogue ends in
     inputs: Tensor  # (Q,) BOS and the words of each response
     targets: Tensor  # (Q,) the words of each response and EOS
     response_sizes: list[int]  # responses alive at each step, sums to Q
+    goes_on: Tensor | None = None  # (B,) the dialogue of the batch before that each goes on from; -1: none
 
 
-def make_batch(dialogues: Sequence[Utterances]) -> Batch:
-    """One batch of B dialogues of at least one utterance each."""
-    dialogues = sorted(dialogues, key=len, reverse=True)
+def make_batch(dialogues: Sequence[Utterances], openings: bool | Sequence[bool] = False) -> Batch:
+    """One batch of B dialogues of at least one utterance each, longest first.
+
+    `openings` tells whether a dialogue's first utterance is a response as well: to the state that it starts from.
+    """
+    if isinstance(openings, bool):
+        openings = [openings] * len(dialogues)
+    order = sorted(range(len(dialogues)), key=lambda row: -len(dialogues[row]))
+    dialogues, openings = [dialogues[row] for row in order], [openings[row] for row in order]
     turn_counts = np.array([len(dialogue) for dialogue in dialogues])
     place = np.cumsum(turn_counts) - turn_counts  # where each dialogue begins among all utterances
     turn_sizes = _alive(turn_counts)
@@ -50,10 +59,11 @@ def make_batch(dialogues: Sequence[Utterances]) -> Batch:
     tokens, backwards, sizes = pack(padded, sorted_lengths)
 
     is_response = np.ones(len(utterances), dtype=bool)
-    is_response[place] = False
-    turn_of = np.argsort(packed_turns)  # utterance -> its packed turn
+    is_response[place] = openings
+    state_after = len(dialogues) + np.argsort(packed_turns)  # of each utterance
+    state_before = np.roll(state_after, 1)
+    state_before[place] = np.arange(len(dialogues))
     responses = np.flatnonzero(is_response[by_length])
-    before = turn_of[by_length[responses] - 1]
     targets, _, response_sizes = pack(padded[responses], sorted_lengths[responses])
     inputs, _, _ = pack(_shift_right(padded[responses]), sorted_lengths[responses])
     return Batch(
@@ -64,7 +74,8 @@ def make_batch(dialogues: Sequence[Utterances]) -> Batch:
         turns=torch.from_numpy(rank[packed_turns]),
         turn_sizes=turn_sizes,
         responses=torch.from_numpy(responses),
-        states=torch.from_numpy(before),
+        states=torch.from_numpy(state_before[by_length[responses]]),
+        last_states=torch.from_numpy(state_after[place + turn_counts - 1]),
         inputs=inputs,
         targets=targets,
         response_sizes=response_sizes,
@@ -95,7 +106,12 @@ def windows(store: TokenStore, turns: int) -> np.ndarray:
 
 
 def batches(
-    store: TokenStore, batch_size: int, turns: int, generator: np.random.Generator | None = None, skip: int = 0
+    store: TokenStore,
+    batch_size: int,
+    turns: int,
+    generator: np.random.Generator | None = None,
+    skip: int = 0,
+    openings: bool = False,
 ) -> Iterator[Batch]:
     """One pass over the store in batches of `batch_size` windows, shuffled where a generator is given, less the
     first `skip` batches (which cost nothing)."""
@@ -103,7 +119,41 @@ def batches(
     order = np.arange(len(cuts)) if generator is None else generator.permutation(len(cuts))
     for start in range(skip * batch_size, len(order), batch_size):
         chosen = cuts[order[start : start + batch_size]]
-        yield make_batch([store[dialogue][first:last] for dialogue, first, last in chosen])
+        begins = [openings and first == 0 for _, first, _ in chosen]
+        yield make_batch([store[dialogue][first:last] for dialogue, first, last in chosen], begins)
+
+
+def streams(
+    store: TokenStore,
+    batch_size: int,
+    turns: int,
+    generator: np.random.Generator | None = None,
+    skip: int = 0,
+    openings: bool = False,
+) -> Iterator[Batch]:
+    """As `batches`, but `batch_size` dialogues run side by side and each goes on in the next batch where it stopped in
+    this one, so that its state can be carried over; a dialogue that ends makes room for the next.
+
+    What a dialogue goes on with answers the state it comes with, so every utterance but its first is a response.
+    """
+    counts = np.diff(store.dialogues)
+    order = np.arange(len(counts)) if generator is None else generator.permutation(len(counts))
+    waiting = iter(order[counts[order] > (0 if openings else 1)].tolist())
+    running: list[tuple[int, int, int]] = []  # dialogue, its next utterance, its row in the batch before
+    for place in itertools.count():
+        running += [(dialogue, 0, -1) for dialogue in itertools.islice(waiting, batch_size - len(running))]
+        if not running:
+            return
+        running.sort(key=lambda one: one[1] - counts[one[0]] if counts[one[0]] - one[1] < turns else -turns)
+        if place >= skip:
+            parts = [store[dialogue][first : first + turns] for dialogue, first, _ in running]
+            batch = make_batch(parts, [openings or first > 0 for _, first, _ in running])
+            yield replace(batch, goes_on=torch.tensor([before for *_, before in running]))
+        running = [
+            (dialogue, first + turns, row)
+            for row, (dialogue, first, _) in enumerate(running)
+            if first + turns < counts[dialogue]
+        ]
 
 
 def _alive(counts: np.ndarray) -> list[int]:

@@ -4,6 +4,7 @@ A folder of three .npy files: `tokens.npy`, the ids of all utterances end to end
 begins in it; `dialogues.npy`, where each dialogue begins among the utterances. Knows no words, only ids.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -61,6 +62,17 @@ class TokenStore:
         first, last = self.dialogues[place], self.dialogues[place + 1]
         bounds = self.utterances[first : last + 1]
         return [self.tokens[start:end] for start, end in pairwise(bounds)]
+
+    def every_other(self, first: int) -> "TokenStore":
+        """A store, in memory, of every other dialogue from the `first` on: 0 or 1."""
+        dialogues = [self[place] for place in range(first, len(self), 2)]
+        utterances = [utterance for dialogue in dialogues for utterance in dialogue]
+        tokens = np.concatenate([self.tokens[:0], *utterances])
+        return TokenStore(tokens, _offsets(map(len, utterances)), _offsets(map(len, dialogues)))
+
+
+def _offsets(lengths: Iterable[int]) -> np.ndarray:
+    return np.cumsum([0, *lengths], dtype=np.int64)
 
 
 class StoreWriter:

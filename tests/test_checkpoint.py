@@ -11,6 +11,8 @@ from chatbot.checkpoint import CheckpointError, load_checkpoint, promote, save_c
 from chatbot.cli import main
 from tests.tiny_checkpoint import tiny_checkpoint
 
+_SIZES = ("embedding_size", "encoder_size", "state_size", "decoder_size")
+
 
 @pytest.fixture
 def checkpoint(tmp_path, monkeypatch):
@@ -30,6 +32,22 @@ def test_a_saved_checkpoint_answers_the_same_when_loaded(checkpoint):
         checkpoint.vocabulary.tokens,
         checkpoint.metrics,
     )
+
+
+def test_a_checkpoint_of_format_1_answers_as_it_did(checkpoint):
+    weights = load_file(checkpoint.folder / "model.safetensors")
+    old = {name.replace(".0.", "."): value for name, value in weights.items()}
+    sizes = {name: getattr(checkpoint.model.config, name) for name in ("vocabulary_size", *_SIZES)}
+    save_file(old, checkpoint.folder / "model.safetensors")
+    (checkpoint.folder / "config.json").write_text(json.dumps({"format": 1, "model": sizes}))
+    found = load_checkpoint(checkpoint.folder).model.state_dict()
+    assert all(torch.equal(found[name], value) for name, value in checkpoint.model.state_dict().items())
+
+
+@pytest.mark.parametrize("network", [{"kind": "seq2seq", "cell": "lstm"}, {"kind": "language-model", "layers": 2}])
+def test_a_checkpoint_remembers_which_network_it_is(tmp_path, network):
+    saved = tiny_checkpoint(tmp_path / "other", **network)
+    assert load_checkpoint(saved.folder).model.config == saved.model.config
 
 
 def test_a_checkpoint_can_be_saved_over_itself(checkpoint):

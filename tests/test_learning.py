@@ -1,6 +1,7 @@
 """It learns: tasks whose answers are known, so that a broken part shows and not only a wrong shape."""
 
 import numpy as np
+import pytest
 import torch
 
 from chatbot.model import HRED, ModelConfig
@@ -11,14 +12,13 @@ from training.objective import Objective
 _KEYS, _FILLERS = range(4, 12), range(12, 16)
 
 
-def learned(dialogues_of, steps: int) -> HRED:
+def learned(dialogues_of, steps: int, **network) -> HRED:
     torch.manual_seed(0)
     generator = np.random.default_rng(0)
-    model = HRED(ModelConfig(16, embedding_size=16, encoder_size=16, state_size=24, decoder_size=24))
+    model = HRED(ModelConfig(16, embedding_size=16, encoder_size=16, state_size=24, decoder_size=24, **network))
     optimiser = torch.optim.Adam(model.parameters(), lr=0.01)
     for _ in range(steps):
-        loss, _ = Objective()(model, make_batch(dialogues_of(generator, 32)))
-        loss.backward()
+        Objective()(model, make_batch(dialogues_of(generator, 32))).total.backward()
         optimiser.step()
         optimiser.zero_grad()
     return model.requires_grad_(False)
@@ -29,7 +29,7 @@ def last_response(model: HRED, context: list[np.ndarray]) -> list[int]:
     state = model.initial_state(1)
     for utterance in context:
         closed = torch.tensor([[*utterance, EOS]])
-        state = model.track(model.encode(closed, torch.tensor([closed.shape[1]])), state)
+        state = model.listen(closed, torch.tensor([closed.shape[1]]), state)
     said, token, memory = [], BOS, model.start_decoding(state)
     while token != EOS and len(said) < 10:
         logits, memory = model.decode_step(torch.tensor([token]), memory, state)
@@ -60,14 +60,16 @@ def test_it_learns_to_copy_an_utterance():
     assert accuracy(model, copies(np.random.default_rng(1), 50)) > 0.95
 
 
-def test_the_state_tracker_recalls_a_word_from_two_utterances_back():
-    model = learned(recalls, steps=250)
+@pytest.mark.parametrize(
+    "network",
+    [{}, {"cell": "lstm"}, {"cell": "elman"}, {"kind": "language-model"}],
+    ids=str,
+)
+def test_what_remembers_recalls_a_word_from_two_utterances_back(network):
+    model = learned(recalls, steps=250, **network)
     assert accuracy(model, recalls(np.random.default_rng(1), 50)) > 0.95
 
 
-def test_without_the_hierarchy_that_word_is_lost():
-    def last_two(generator, count):
-        return [dialogue[1:] for dialogue in recalls(generator, count)]
-
-    model = learned(last_two, steps=250)
-    assert accuracy(model, last_two(np.random.default_rng(1), 50)) < 0.4  # chance is 1 in 8
+def test_a_flat_seq2seq_has_lost_it():
+    model = learned(recalls, steps=250, kind="seq2seq")
+    assert accuracy(model, recalls(np.random.default_rng(1), 50)) < 0.4  # chance is 1 in 8

@@ -13,6 +13,7 @@ from chatbot.checkpoint import load_checkpoint
 from chatbot.model import HRED, ModelConfig
 from data.store import StoreWriter, TokenStore
 from data.vocabulary import SPECIALS, Vocabulary
+from tests.tiny_checkpoint import tiny_model
 from training.config import StageConfig
 from training.loop import Stage, _recall, perplexities
 
@@ -77,11 +78,12 @@ def weights(model: HRED) -> torch.Tensor:
     return torch.cat([parameter.detach().flatten() for parameter in model.parameters()])
 
 
-def test_a_stage_stopped_by_ctrl_c_ends_as_if_it_had_never_stopped(store, tmp_path):
-    whole = stage(store, tmp_path / "whole")
+@pytest.mark.parametrize("changes", [{}, {"carry_state": True, "max_turns": 2, "reinjection": 0.5}], ids=str)
+def test_a_stage_stopped_by_ctrl_c_ends_as_if_it_had_never_stopped(store, tmp_path, changes):
+    whole = stage(store, tmp_path / "whole", **changes)
     whole.run(quiet())
-    press_ctrl_c(stage(store, tmp_path / "stopped"), 7)
-    resumed = stage(store, tmp_path / "stopped")
+    press_ctrl_c(stage(store, tmp_path / "stopped", **changes), 7)
+    resumed = stage(store, tmp_path / "stopped", **changes)
     assert resumed.position.step == 8
     resumed.run(quiet())
     torch.testing.assert_close(weights(resumed.model), weights(whole.model), rtol=0, atol=0)
@@ -179,10 +181,19 @@ def test_a_model_that_knows_nothing_is_as_perplexed_as_there_are_words(store):
     model = HRED(ModelConfig(len(_VOCABULARY), 8, 8, 8, 8))
     for parameter in model.parameters():
         torch.nn.init.zeros_(parameter)
-    figures = perplexities(model, store, batch_size=7, max_turns=2, dialogues=40)
+    figures = perplexities(model, store, StageConfig(target_tokens=1, batch_size=7, max_turns=2))
     assert figures["perplexity"] == pytest.approx(len(_VOCABULARY))
     assert figures["perplexity_without_state"] == pytest.approx(len(_VOCABULARY))
     assert figures["recall_at_1_of_10"] == 0  # where all score alike, none is picked
+
+
+@pytest.mark.parametrize("carry_state", [True, False])
+def test_a_carried_state_is_that_of_the_whole_dialogue_read_at_once(store, carry_state):
+    """Cut into windows of two, dialogues of three are judged as if they were whole, if their state is carried."""
+    model = tiny_model(len(_VOCABULARY))
+    whole = perplexities(model, store, StageConfig(target_tokens=1, max_turns=12))
+    cut = perplexities(model, store, StageConfig(target_tokens=1, max_turns=2, batch_size=4, carry_state=carry_state))
+    assert (abs(cut["perplexity"] / whole["perplexity"] - 1) < 1e-5) is carry_state
 
 
 @pytest.mark.parametrize(("responses", "right"), [(torch.eye(12), 12), (torch.eye(12).roll(1, 0), 0)])

@@ -31,15 +31,15 @@ def test_chunked_cross_entropy_and_its_gradients_are_pytorchs_own():
 
 def test_bfloat16_finds_the_loss_of_float32():
     model, batch = tiny_model(VOCABULARY), some_batch()
-    _, exact = Objective()(model, batch)
+    exact = Objective()(model, batch).entropy
     with torch.autocast("cpu", torch.bfloat16):
-        _, rough = Objective()(model, batch)
+        rough = Objective()(model, batch).entropy
     assert float(rough) == pytest.approx(float(exact), rel=0.01)
 
 
 def test_a_hidden_context_is_a_zero_state():
     model, batch = tiny_model(VOCABULARY), some_batch()
-    _, hidden = Objective(context_dropout=0.999999)(model, batch)
+    hidden = Objective(context_dropout=0.999999)(model, batch).entropy
     state = torch.zeros(len(batch.responses), model.config.state_size)
     readouts = model.write(batch.inputs, batch.response_sizes, state)
     expected = cross_entropy(readouts, model.embedding.weight, model.output_bias, batch.targets) / len(batch.targets)
@@ -53,17 +53,54 @@ def test_hidden_words_are_unknown_and_the_first_is_never_hidden():
     assert 200 < int((hidden[100:] == UNK).sum()) < 400
 
 
+def test_reinjected_words_are_drawn_from_what_the_model_says_there():
+    """A decoder that always says word 9 reads 9 wherever its own words are reinjected, and BOS stays first."""
+    model, batch = tiny_model(VOCABULARY), some_batch()
+    model.output_bias[9] = 1e6
+    _, states = model.read(batch)
+    objective = Objective(reinjection=0.5)
+    inputs = torch.cat([objective._reinject(model, batch, states[batch.states], progress=1.0) for _ in range(50)])
+    truth = batch.inputs.repeat(50)
+    assert (inputs[truth == BOS] == BOS).all()
+    changed = (inputs != truth)[truth != BOS].float().mean()
+    assert (inputs[inputs != truth] == 9).all()
+    assert 0.4 < float(changed) < 0.6
+
+
+def test_a_reinjected_word_follows_the_true_words_before_it():
+    """Where the model repeats the word it has just read, the reinjected word is the true word before."""
+    model, batch = tiny_model(VOCABULARY), some_batch()
+    model.write = lambda inputs, sizes, state: F.one_hot(inputs, VOCABULARY).float()
+    model.logits = lambda readouts: 1e6 * readouts
+    inputs = Objective(reinjection=1.0)._reinject(model, batch, torch.zeros(3, 10), progress=1.0)
+    rows = torch.nn.utils.rnn.PackedSequence(batch.inputs, torch.tensor(batch.response_sizes))
+    padded, lengths = torch.nn.utils.rnn.pad_packed_sequence(rows)
+    reinjected, _ = torch.nn.utils.rnn.pad_packed_sequence(rows._replace(data=inputs))
+    for row, length in enumerate(lengths):
+        assert torch.equal(reinjected[1:length, row], padded[: length - 1, row])
+
+
+@pytest.mark.parametrize("schedule", ["linear", "sigmoid"])
+def test_the_reinjected_share_rises_from_nothing_to_what_was_asked_for(schedule):
+    objective = Objective(reinjection=0.4, schedule=schedule)
+    shares = [objective.reinjected_share(progress / 10) for progress in range(11)]
+    assert shares == sorted(shares)
+    assert shares[0] == pytest.approx(0, abs=0.01)
+    assert shares[5] == pytest.approx(0.2)
+    assert shares[10] == pytest.approx(0.4, abs=0.01)
+
+
 def test_one_batch_can_be_learned_by_heart():
     torch.manual_seed(0)
     model, batch = tiny_model(VOCABULARY).requires_grad_(True), some_batch()
     optimiser = torch.optim.Adam(model.parameters(), lr=0.02)
     objective = Objective(relevance_weight=0.2)
     for _ in range(300):
-        loss, entropy = objective(model, batch)
-        loss.backward()
+        losses = objective(model, batch)
+        losses.total.backward()
         optimiser.step()
         optimiser.zero_grad()
-    assert float(entropy) < 0.05
+    assert float(losses.entropy) < 0.05
 
 
 def test_relevance_learns_which_response_belongs_to_which_state():
@@ -71,8 +108,7 @@ def test_relevance_learns_which_response_belongs_to_which_state():
     model, batch = tiny_model(VOCABULARY).requires_grad_(True), some_batch()
     optimiser = torch.optim.Adam(model.parameters(), lr=0.02)
     for _ in range(200):
-        loss, _ = Objective(relevance_weight=1.0)(model, batch)
-        loss.backward()
+        Objective(relevance_weight=1.0)(model, batch).total.backward()
         optimiser.step()
         optimiser.zero_grad()
     vectors, states = model.read(batch)

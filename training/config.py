@@ -1,4 +1,5 @@
-"""A training recipe: TOML -> frozen dataclasses. A key nobody knows or a value nobody can use is one clear error."""
+"""A training recipe: TOML -> frozen dataclasses. A key nobody knows, a value nobody can use, or two keys that do not go
+together are one clear error."""
 
 import tomllib
 from pathlib import Path
@@ -6,6 +7,10 @@ from typing import Annotated, Any, Literal
 
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
+
+from chatbot.model import Kind
+from chatbot.recurrent import CellName
+from training.objective import Schedule
 
 Whole = Annotated[int, Field(gt=0, strict=True)]
 Size = Annotated[int, Field(gt=0, le=8192, strict=True)]  # a larger network would not fit into the memory
@@ -25,12 +30,17 @@ class CorpusConfig:
     prepared: Path
     sources: tuple[str, ...] = ("chitchat",)  # `chitchat`, files, folders; what is not there is passed over
     vocabulary_size: Annotated[int, Field(ge=5, strict=True)] = 12_000
+    half: Literal["both", "first", "second"] = "both"  # of the training text: every other dialogue of it
 
 
 @dataclass(frozen=True, slots=True, config=_known_keys_only)
-class SizesConfig:
-    """Sizes of the network (see chatbot.model.ModelConfig)."""
+class NetworkConfig:
+    """Which network, and its sizes (see chatbot.model.ModelConfig)."""
 
+    kind: Kind = "hred"
+    cell: CellName = "gru"
+    layers: Annotated[int, Field(gt=0, le=16, strict=True)] = 1
+    bidirectional: bool = True
     embedding_size: Size = 300
     encoder_size: Size = 384
     state_size: Size = 512
@@ -50,16 +60,21 @@ class StageConfig:
     """One stage of training; its length is counted in target tokens, the words of responses and their ends."""
 
     target_tokens: Whole
+    corpus: Literal["pairs", "dialogues"] | None = None  # left out: pairs for `pretrain`, dialogues for `train`
     batch_size: Whole = 64  # dialogues, or windows of long ones
     max_turns: Annotated[int, Field(ge=2, strict=True)] = 12  # the longest window of a dialogue
     learning_rate: Positive = 1e-3
     final_learning_rate: Positive = 5e-5  # reached along a cosine
     warmup_steps: Annotated[int, Field(ge=0, strict=True)] = 100
     clip_norm: Positive = 1.0
-    word_dropout: Share = 0.0
+    openings: bool = False  # a dialogue's first utterance is learned as well, from a zero state (paper, section 3)
+    carry_state: bool = False  # over a long dialogue's windows: truncated back-propagation (Williams & Peng, 1990)
+    word_dropout: Share = 0.0  # this and the next four: see training.objective.Objective
     context_dropout: Share = 0.0
+    reinjection: Annotated[float, Field(ge=0, le=1, strict=True)] = 0.0
+    reinjection_schedule: Schedule = "linear"
     relevance_weight: Annotated[float, Field(ge=0, strict=True)] = 0.0
-    frozen_words_tokens: Annotated[int, Field(ge=0, strict=True)] = 0  # how long word2vec's embeddings stay as they are
+    frozen_words_tokens: Annotated[int, Field(ge=0, strict=True)] = 0  # target tokens for which word2vec's words stay
     validate_every: Whole = 500_000  # target tokens
     validation_dialogues: Whole = 2_000
     keep: Literal["best", "last"] = "best"  # the model of the best validation, or of the last
@@ -75,9 +90,24 @@ class Recipe:
     train: StageConfig
     pretrain: StageConfig | None = None
     word2vec: Word2VecConfig | None = None
-    model: SizesConfig = Field(default_factory=SizesConfig)
+    model: NetworkConfig = Field(default_factory=NetworkConfig)
     precision: Literal["bfloat16", "float32"] = "bfloat16"
     seed: Annotated[int, Field(ge=0, lt=2**32, strict=True)] = 0
+
+    def __post_init__(self) -> None:
+        stages = [stage for stage in (self.pretrain, self.train) if stage is not None]
+        kind = self.model.kind
+        demands = {
+            "a language-model has no relevance; leave relevance_weight out": kind != "language-model"
+            or not any(stage.relevance_weight for stage in stages),
+            "a seq2seq has no state to carry; leave carry_state out": kind != "seq2seq"
+            or not any(stage.carry_state for stage in stages),
+            "frozen_words_tokens freezes word2vec's words; add [word2vec] or leave it out": self.word2vec is not None
+            or not any(stage.frozen_words_tokens for stage in stages),
+        }
+        for demand, holds in demands.items():
+            if not holds:
+                raise ValueError(demand)
 
 
 def read_recipe(path: Path) -> Recipe:
@@ -94,6 +124,8 @@ def read_recipe(path: Path) -> Recipe:
 
 def _first_fault(fault: Any) -> str:
     key = ".".join(map(str, fault["loc"]))
+    if fault["type"] == "value_error" and not key:
+        return str(fault["ctx"]["error"])
     if fault["type"] == "unexpected_keyword_argument":
         return f"there is no key '{key}'; correct or remove it"
     if fault["type"] in ("missing", "missing_argument"):

@@ -21,9 +21,9 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from chatbot.checkpoint import load_checkpoint, save_checkpoint
+from chatbot.checkpoint import in_layers, load_checkpoint, save_checkpoint
 from chatbot.model import HRED
-from data.batches import Batch, batches
+from data.batches import Batch, batches, streams
 from data.store import TokenStore
 from data.vocabulary import Vocabulary
 from training.config import StageConfig
@@ -68,10 +68,17 @@ class Stage:
         self.name, self.config, self.model, self.vocabulary = name, config, model, vocabulary
         self.train, self.validation = train, validation
         self.folder, self.precision, self.seed = folder, precision, seed
-        self.objective = Objective(config.word_dropout, config.context_dropout, config.relevance_weight)
+        self.objective = Objective(
+            config.word_dropout,
+            config.context_dropout,
+            config.relevance_weight,
+            config.reinjection,
+            config.reinjection_schedule,
+        )
         self.optimiser = torch.optim.Adam(model.parameters(), lr=config.learning_rate, fused=True)
         self.position = Position()
         self._training_loss = math.nan
+        self._last_states: Tensor | None = None  # (B, S) that the dialogues of the batch before ended in
         folder.mkdir(parents=True, exist_ok=True)
         if not (_responses(train) and _responses(validation)):
             raise ValueError(f"The stage '{name}' has no dialogues to learn from or to be judged by; prepare more.")
@@ -111,8 +118,7 @@ class Stage:
         """Batches from where the stage stands to where it ends; each epoch's order follows from the seed alone."""
         while not self._is_finished():
             order = np.random.default_rng((self.seed, self.position.epoch))
-            passed = self.position.batch
-            for batch in batches(self.train, self.config.batch_size, self.config.max_turns, order, skip=passed):
+            for batch in _cut(self.train, self.config, order, skip=self.position.batch):
                 yield batch
                 if self._is_finished():
                     return
@@ -124,10 +130,11 @@ class Stage:
         for group in self.optimiser.param_groups:
             group["lr"] = self._learning_rate()
         with self._autocast():
-            loss, entropy = self.objective(self.model, batch)
-        if not torch.isfinite(loss):
+            start = carried(self.model, batch, self._last_states)
+            losses = self.objective(self.model, batch, start, self._progress)
+        if not torch.isfinite(losses.total):
             raise ValueError(f"The loss of stage '{self.name}' is no number any more; lower its learning_rate.")
-        loss.backward()
+        losses.total.backward()
         if self.position.target_tokens < self.config.frozen_words_tokens:
             self.model.embedding.weight.grad = None
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.config.clip_norm)
@@ -136,14 +143,18 @@ class Stage:
         self.position.step += 1
         self.position.target_tokens += len(batch.targets)
         self.position.seconds += time.monotonic() - started
-        self._training_loss = float(entropy)
+        self._training_loss = float(losses.entropy)
+        self._last_states = losses.last_states.float()
+
+    @property
+    def _progress(self) -> float:
+        return min(1.0, self.position.target_tokens / self.config.target_tokens)
 
     def _learning_rate(self) -> float:
         config, position = self.config, self.position
         if position.step < config.warmup_steps:
             return config.learning_rate * (position.step + 1) / config.warmup_steps
-        progress = min(1.0, position.target_tokens / config.target_tokens)
-        share = (1 + math.cos(math.pi * progress)) / 2
+        share = (1 + math.cos(math.pi * self._progress)) / 2
         return config.final_learning_rate + (config.learning_rate - config.final_learning_rate) * share
 
     def _is_validation_due(self) -> bool:
@@ -159,11 +170,9 @@ class Stage:
         return self._is_over() and self.position.validated_at == self.position.target_tokens
 
     def _validate(self, console: Console) -> None:
-        position, config = self.position, self.config
+        position = self.position
         with self._autocast():
-            figures = perplexities(
-                self.model, self.validation, config.batch_size, config.max_turns, config.validation_dialogues
-            )
+            figures = perplexities(self.model, self.validation, self.config)
         self._judge(figures)
         self._record(figures)
         speed = position.target_tokens / max(position.seconds, 1e-9)
@@ -202,6 +211,8 @@ class Stage:
 
     def _save(self) -> None:
         tensors = {f"model.{name}": value for name, value in self.model.state_dict().items()}
+        if self._last_states is not None:
+            tensors["last_states"] = self._last_states
         for index, state in self.optimiser.state_dict()["state"].items():
             tensors |= {f"optimiser.{index}.{key}": value for key, value in state.items()}
         fresh = self.folder / ".latest.safetensors"
@@ -216,11 +227,12 @@ class Stage:
         except (SafetensorError, ValueError, KeyError, TypeError) as error:
             raise ValueError(f"{self._latest} is damaged; remove {self.folder} to begin the stage again.") from error
         try:
-            self.model.load_state_dict(_under("model.", tensors))
+            self.model.load_state_dict(in_layers(_under("model.", tensors)))
         except RuntimeError as error:
             raise ValueError(
                 f"{self._latest} is of a network of other sizes; remove {self.folder} or name another run."
             ) from error
+        self._last_states = tensors.get("last_states")
         state: dict[int, dict[str, Tensor]] = {}
         for name, value in _under("optimiser.", tensors).items():
             index, key = name.split(".")
@@ -229,21 +241,36 @@ class Stage:
         self.optimiser.load_state_dict({"state": state, "param_groups": groups})
 
 
+def carried(model: HRED, batch: Batch, last_states: Tensor | None) -> Tensor | None:
+    """The states (B, S) that a batch's dialogues start from, given those that the batch before ended in.
+
+    None where nothing goes on from one batch to the next.
+    """
+    if batch.goes_on is None or last_states is None:
+        return None
+    return torch.cat([model.initial_state(1), last_states])[batch.goes_on + 1]
+
+
+def _cut(store: TokenStore, config: StageConfig, order: np.random.Generator, skip: int = 0) -> Iterator[Batch]:
+    cut = streams if config.carry_state else batches
+    return cut(store, config.batch_size, config.max_turns, order, skip, config.openings)
+
+
 @torch.no_grad()
-def perplexities(model: HRED, store: TokenStore, batch_size: int, max_turns: int, dialogues: int) -> dict[str, float]:
+def perplexities(model: HRED, store: TokenStore, config: StageConfig) -> dict[str, float]:
     """How well a model foretells responses: perplexity a target token, with the tracked state and with none at all,
     and how often its relevance picks the response among itself and nine others of its batch (recall@1 of 10)."""
     total, blind, targets, hits, trials = 0.0, 0.0, 0, 0.0, 0
-    chosen = np.random.default_rng(0)
-    for seen, batch in enumerate(batches(store, batch_size, max_turns, chosen)):
-        if seen * batch_size >= dialogues:
+    ends: Tensor | None = None
+    for seen, batch in enumerate(_cut(store, config, np.random.default_rng(0))):
+        if seen * config.batch_size >= config.validation_dialogues:
             break
-        vectors, states = model.read(batch)
-        before = states[batch.states]
+        vectors, states = model.read(batch, carried(model, batch, ends))
+        before, ends = states[batch.states], states[batch.last_states].float()
         total += _entropy(model, batch, before)
         blind += _entropy(model, batch, torch.zeros_like(before))
         targets += len(batch.targets)
-        found, tried = _recall(model, before, vectors[batch.responses])
+        found, tried = _recall(model, before, vectors[batch.responses]) if model.has_relevance else (0.0, 0)
         hits, trials = hits + found, trials + tried
     return {
         "perplexity": math.exp(total / max(targets, 1)),

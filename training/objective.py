@@ -4,7 +4,9 @@ The softmax over the vocabulary is most of the memory and half of the work of a 
 that stay in cache, and each chunk's gradient is taken at once, while its logits exist.
 """
 
+import math
 from dataclasses import dataclass
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor
@@ -14,32 +16,70 @@ from chatbot.model import HRED
 from data.batches import Batch
 from data.vocabulary import BOS, UNK
 
+Schedule = Literal["linear", "sigmoid"]
+
 _CHUNK = 512  # rows of logits at a time
+
+
+class Losses(NamedTuple):
+    total: Tensor  # to minimise, scalar
+    entropy: Tensor  # nats a target token, scalar, detached
+    last_states: Tensor  # (B, S) that the dialogues of the batch end in, detached
 
 
 @dataclass(frozen=True, slots=True)
 class Objective:
     """Shares of what is hidden from the model while it learns, and the weight of the contrast.
 
-    word_dropout hides words the decoder has written (Bowman et al., 2016), so that it leans on the state;
+    word_dropout hides words the decoder has written (Bowman et al., 2016, section 3.1), so that it leans on the state;
     context_dropout gives a response a zero state, so that one network learns p(y | state) and p(y);
+    reinjection is the share of the decoder's inputs that are its own words at the end of training (scheduled sampling,
+    Bengio et al., 2015), reached along `schedule`; in two parallel passes (Duckworth et al., 2019), so cheap;
     relevance_weight weighs telling a response from the others in its batch by the state alone.
     """
 
     word_dropout: float = 0.0
     context_dropout: float = 0.0
     relevance_weight: float = 0.0
+    reinjection: float = 0.0
+    schedule: Schedule = "linear"
 
-    def __call__(self, model: HRED, batch: Batch) -> tuple[Tensor, Tensor]:
-        """The loss to minimise (scalar), and the cross-entropy in nats a target token, detached."""
-        vectors, states = model.read(batch)
+    def __call__(self, model: HRED, batch: Batch, start: Tensor | None = None, progress: float = 1.0) -> Losses:
+        """`start` (B, S) are the states that the dialogues come with; `progress` is the share of training done."""
+        vectors, states = model.read(batch, start)
         before = states[batch.states]
-        readouts = model.write(self._hide_words(batch.inputs), batch.response_sizes, self._hide_states(before))
+        given = self._hide_states(before)
+        inputs = self._hide_words(self._reinject(model, batch, given, progress))
+        readouts = model.write(inputs, batch.response_sizes, given)
         entropy = cross_entropy(readouts, model.embedding.weight, model.output_bias, batch.targets) / len(batch.targets)
-        loss = entropy
+        total = entropy
         if self.relevance_weight:
-            loss = loss + self.relevance_weight * _contrast(model, before, vectors[batch.responses])
-        return loss, entropy.detach()
+            total = total + self.relevance_weight * _contrast(model, before, vectors[batch.responses])
+        return Losses(total, entropy.detach(), states[batch.last_states].detach())
+
+    def reinjected_share(self, progress: float) -> float:
+        """Of the decoder's inputs: from 0 to `reinjection`, in a line or along an inverse sigmoid's S."""
+        if self.schedule == "linear":
+            return self.reinjection * progress
+        return self.reinjection / (1 + math.exp(-12 * (progress - 0.5)))
+
+    @torch.no_grad()
+    def _reinject(self, model: HRED, batch: Batch, states: Tensor, progress: float) -> Tensor:
+        """Inputs (Q,), some of them drawn from what the model says there itself, having read the true words so far.
+
+        Only the chosen places need the softmax of the first pass, so it costs a fraction of a step.
+        """
+        share = self.reinjected_share(progress)
+        if not share:
+            return batch.inputs
+        before = _row_before(batch.response_sizes)
+        chosen = ((torch.rand(len(before)) < share) & (batch.inputs != BOS)).nonzero()[:, 0]
+        readouts = model.write(batch.inputs, batch.response_sizes, states)
+        inputs = batch.inputs.clone()
+        for rows in chosen.split(_CHUNK):
+            probabilities = model.logits(readouts[before[rows]]).softmax(dim=1)
+            inputs[rows] = probabilities.multinomial(1)[:, 0]
+        return inputs
 
     def _hide_words(self, inputs: Tensor) -> Tensor:
         hidden = (torch.rand(inputs.shape) < self.word_dropout) & (inputs != BOS)
@@ -47,6 +87,12 @@ class Objective:
 
     def _hide_states(self, states: Tensor) -> Tensor:
         return states * (torch.rand(len(states), 1) >= self.context_dropout).to(states.dtype)
+
+
+def _row_before(sizes: list[int]) -> Tensor:
+    """The packed row at which the same sequence's word before stands; of first words, themselves: (Q,)."""
+    back = torch.tensor([0, *sizes[:-1]]).repeat_interleave(torch.tensor(sizes))
+    return torch.arange(len(back)) - back
 
 
 def cross_entropy(readouts: Tensor, weight: Tensor, bias: Tensor, targets: Tensor) -> Tensor:

@@ -21,6 +21,7 @@ from training.config import Recipe, StageConfig
 from training.loop import Stage
 from training.word2vec import train_word2vec
 
+_TOO_FEW = {"dialogues": "dialogues of three utterances or more", "pairs": "pairs"}
 _HALF_WRITTEN = (".word2vec-*", "*/.kept-*", ".checkpoint-*")
 
 
@@ -31,20 +32,16 @@ def train(recipe: Recipe, console: Console) -> Path:
     """
     prepared = recipe.corpus.prepared
     vocabulary = vocabulary_of(prepared)
-    if not _suffices(prepared / "dialogues"):
-        raise ValueError(
-            f"{prepared} holds too few dialogues of three utterances or more to learn from and be judged by; "
-            "prepare more."
-        )
+    corpus = recipe.train.corpus or "dialogues"
+    if not _suffices(prepared / corpus):
+        raise ValueError(f"{prepared} holds too few {_TOO_FEW[corpus]} to learn from and be judged by; prepare more.")
     _begin(recipe.run, vocabulary)
     torch.manual_seed(recipe.seed)
     model = HRED(ModelConfig(len(vocabulary), **asdict(recipe.model)))
     _start_words(model, vocabulary, recipe, console)
-    if recipe.pretrain is not None and not _suffices(prepared / "pairs"):
-        console.print("pretrain: passed over, for the corpora hold too few pairs (subtitles would add some)")
-    elif recipe.pretrain is not None:
-        model = _run_stage("pretrain", "pairs", recipe.pretrain, model, vocabulary, recipe, console)
-    _run_stage("train", "dialogues", recipe.train, model, vocabulary, recipe, console)
+    if recipe.pretrain is not None:
+        model = _pretrain(recipe, recipe.pretrain, model, vocabulary, console)
+    _run_stage("train", corpus, recipe.train, model, vocabulary, recipe, console)
     return _finish(recipe.run)
 
 
@@ -109,11 +106,21 @@ def word2vec(prepared: Path, vocabulary: Vocabulary, out: Path, size: int, epoch
         train_word2vec(prepared, vocabulary, out, size, epochs, lambda done: progress.update(task, completed=done))
 
 
+def _pretrain(recipe: Recipe, stage: StageConfig, model: HRED, vocabulary: Vocabulary, console: Console) -> HRED:
+    corpus = stage.corpus or "pairs"
+    if _suffices(recipe.corpus.prepared / corpus):
+        return _run_stage("pretrain", corpus, stage, model, vocabulary, recipe, console)
+    console.print(f"pretrain: passed over, for the corpora hold too few {_TOO_FEW[corpus]} (subtitles would add pairs)")
+    return model
+
+
 def _run_stage(
     name: str, corpus: str, config: StageConfig, model: HRED, vocabulary: Vocabulary, recipe: Recipe, console: Console
 ) -> HRED:
     folder = recipe.corpus.prepared / corpus
     learned, judged = (TokenStore.open(folder / split) for split in ("train", "validation"))
+    if recipe.corpus.half != "both":
+        learned = learned.every_other(("first", "second").index(recipe.corpus.half))
     stage = Stage(name, config, model, vocabulary, learned, judged, recipe.run / name, recipe.precision, recipe.seed)
     return stage.run(console)
 
