@@ -27,6 +27,9 @@ NEVER = (PAD, UNK, BOS)
 class Model(Protocol):
     """What decoding asks of `chatbot.model.HRED`; N rows, T tokens, S state, M memory, D vector, V vocabulary."""
 
+    @property
+    def has_relevance(self) -> bool: ...  # whether the next two can be called
+
     def initial_state(self, count: int, /) -> Tensor: ...  # (N, S) zeros
 
     def start_decoding(self, state: Tensor, /) -> Tensor: ...  # (N, S) -> memory (N, M)
@@ -365,11 +368,16 @@ def _accept(live: Sequence[Search], followers: Sequence[Search], choices: Sequen
 
 def encode_utterances(model: Model, utterances: Sequence[Sequence[int]]) -> Tensor:
     """Ids of N utterances, without EOS -> utterance vectors (N, D)."""
+    return model.encode(*closed(utterances))
+
+
+def closed(utterances: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
+    """Ids of N utterances, without EOS -> padded and closed by EOS (N, T), lengths that count it (N,)."""
     lengths = torch.tensor([len(ids) + 1 for ids in utterances])
     padded = torch.full((len(utterances), int(lengths.max())), PAD)
     for row, ids in enumerate(utterances):
         padded[row, : len(ids) + 1] = torch.tensor([*ids, EOS])
-    return model.encode(padded, lengths)
+    return padded, lengths
 
 
 def ngrams(ids: Sequence[int], n: int) -> set[tuple[int, ...]]:
@@ -440,12 +448,32 @@ def decode(
         step(model, live, never)
         live = [search for search in live if not search.is_done]
     contexts = [()] * len(searches) if earlier is None else earlier
-    return [_ranked(model, search, context) for search, context in zip(searches, contexts, strict=True)]
+    return [
+        ranked(model, search.state, [search.ended], [config], [context])[0]
+        for search, context in zip(searches, contexts, strict=True)
+    ]
 
 
-def _ranked(model: Model, search: Search, earlier: Sequence[Sequence[int]]) -> list[Hypothesis]:
-    relevance = [0.0] * len(search.ended)
-    if search.config.relevance_weight:
-        vectors = encode_utterances(model, [hypothesis.ids for hypothesis in search.ended])
-        relevance = model.relevance(search.state.expand(len(vectors), -1), vectors).tolist()
-    return [search.ended[place] for place in best_first(search.ended, search.config, relevance, earlier)]
+def ranked(
+    model: Model,
+    states: Tensor,
+    groups: Sequence[Sequence[Hypothesis]],
+    configs: Sequence[DecodingConfig],
+    earlier: Sequence[Sequence[Sequence[int]]],
+) -> list[list[Hypothesis]]:
+    """The candidates of each of n replies, best first; the relevance of all to their `states` (n, S) in one batch."""
+    relevance = _relevance(model, states, groups)
+    return [
+        [group[place] for place in best_first(group, config, scores, context)]
+        for group, config, scores, context in zip(groups, configs, relevance, earlier, strict=True)
+    ]
+
+
+def _relevance(model: Model, states: Tensor, groups: Sequence[Sequence[Hypothesis]]) -> list[list[float]]:
+    """How well each candidate answers its state; 0 where the model cannot tell or there is nothing to choose."""
+    if not model.has_relevance or all(len(group) == 1 for group in groups):
+        return [[0.0] * len(group) for group in groups]
+    counts = [len(group) for group in groups]
+    vectors = encode_utterances(model, [hypothesis.ids for group in groups for hypothesis in group])
+    scores = model.relevance(states.repeat_interleave(torch.tensor(counts), dim=0), vectors)
+    return [part.tolist() for part in scores.split(counts)]

@@ -23,8 +23,8 @@ from chatbot.decoding import (
     DecodingConfig,
     Hypothesis,
     Search,
-    best_first,
-    encode_utterances,
+    closed,
+    ranked,
     start_searches,
     step,
 )
@@ -244,21 +244,15 @@ class ChatEngine:
 
     def _conclude(self, turns: Sequence[_Turn]) -> None:
         """Chooses among the candidates of each ended reply and tracks the state over the one chosen."""
-        model, vocabulary = self.checkpoint.model, self.checkpoint.vocabulary
-        candidates = [turn.candidates for turn in turns]
-        vectors = encode_utterances(model, [candidate.ids for group in candidates for candidate in group])
-        counts = torch.tensor([len(group) for group in candidates])
         states = torch.cat([turn.live.state for turn in turns])  # (n, S)
-        relevance = model.relevance(states.repeat_interleave(counts, dim=0), vectors).split(counts.tolist())
-        chosen = [
-            best_first(group, turn.decoding, scores.tolist(), [*turn.context, turn.utterance])[0]
-            for turn, group, scores in zip(turns, candidates, relevance, strict=True)
-        ]
-        first = counts.cumsum(0) - counts
-        after = model.track(vectors[first + torch.tensor(chosen)], states)
-        for turn, group, place, state in zip(turns, candidates, chosen, after, strict=True):
+        candidates = [turn.candidates for turn in turns]
+        earlier = [[*turn.context, turn.utterance] for turn in turns]
+        ordered = ranked(self.checkpoint.model, states, candidates, [turn.decoding for turn in turns], earlier)
+        chosen = [hypotheses[0] for hypotheses in ordered]
+        after = self.checkpoint.model.listen(*closed([hypothesis.ids for hypothesis in chosen]), states)
+        for turn, hypothesis, state in zip(turns, chosen, after, strict=True):
             self._batch.remove(turn)
-            self._answer(turn, vocabulary.decode(group[place].ids), state)
+            self._answer(turn, self.checkpoint.vocabulary.decode(hypothesis.ids), state)
 
     def _answer(self, turn: _Turn, text: str, after: Tensor) -> None:
         self._say(turn, text)
@@ -296,20 +290,17 @@ class ChatEngine:
     def _track(self, states: Tensor, heard: Sequence[Sequence[Sequence[int]]]) -> Tensor:
         """States (n, S) and the utterances heard since, one list a dialogue -> states after them (n, S).
 
-        All utterances are encoded in one batch; only the tracking goes turn by turn.
+        Turn by turn, all dialogues in one batch; only a state that was lost has more than one turn to hear.
         """
-        model = self.checkpoint.model
-        vectors = encode_utterances(model, [ids for utterances in heard for ids in utterances])
-        of_dialogue = vectors.split([len(utterances) for utterances in heard])
         states = states.clone()
         for turn in range(max(map(len, heard))):
             rows = [row for row, utterances in enumerate(heard) if turn < len(utterances)]
-            states[rows] = model.track(torch.stack([of_dialogue[row][turn] for row in rows]), states[rows])
+            states[rows] = self.checkpoint.model.listen(*closed([heard[row][turn] for row in rows]), states[rows])
         return states
 
     def _carried(self, state: DialogueState | None) -> Tensor | None:
         """The state (1, S) that came with a request, if this checkpoint made it and it is whole."""
-        size = self.checkpoint.model.config.state_size
+        size = self.checkpoint.model.state_width
         if state is None or state.checkpoint != self.checkpoint.id or len(state.vector) != 4 * size:
             return None
         vector = np.frombuffer(state.vector, dtype="<f4").astype(np.float32)

@@ -35,6 +35,8 @@ BEAM = DecodingConfig(method="beam")
 class TableModel:
     """p(next | prefix) by hand, over PAD UNK BOS EOS A B C. The memory is the prefix as a number in base 7."""
 
+    has_relevance = False
+
     def __init__(self, table: dict[str, dict[int, float]], default: dict[int, float]) -> None:
         self.table, self.default = table, default
         self.rows_seen: list[int] = []

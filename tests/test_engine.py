@@ -111,6 +111,20 @@ def test_a_reply_chosen_among_candidates_streams_once_chosen(engine: ChatEngine)
     assert listener.deltas == [reply.text]
 
 
+@pytest.mark.parametrize("kind", ["seq2seq", "language-model"])
+@pytest.mark.parametrize("cell", ["gru", "lstm"])
+def test_every_model_of_the_family_can_chat_and_its_state_is_carried(tmp_path: Path, kind: str, cell: str) -> None:
+    checkpoint = tiny_checkpoint(tmp_path / "tiny", kind=kind, cell=cell, layers=2)
+    for decoding in (GREEDY, DEFAULT, DecodingConfig(method="beam")):
+        with ChatEngine(checkpoint, decoding) as engine:
+            first = engine.reply(ReplyRequest("Hello", seed=1))
+            carried = engine.reply(ReplyRequest("And you?", ("Hello", first.text), first.state_after, seed=2))
+            rebuilt = engine.reply(ReplyRequest("And you?", ("Hello", first.text), seed=2))
+        assert first.text
+        assert (carried.status, carried.text) == ("completed", rebuilt.text)
+        assert floats(carried.state_after) == pytest.approx(floats(rebuilt.state_after), abs=1e-5)
+
+
 @pytest.mark.parametrize("decoding", [GREEDY, DEFAULT, DecodingConfig(method="beam"), DecodingConfig(max_tokens=1)])
 def test_every_utterance_gets_a_visible_reply_without_tags(engine: ChatEngine, decoding: DecodingConfig) -> None:
     listeners = [Listener(engine, ReplyRequest(text, decoding=decoding, seed=0)) for text in UTTERANCES * 3]
@@ -177,11 +191,11 @@ def test_the_next_turn_reads_only_the_new_utterance_and_the_replys_candidates(ch
             state, context = reply.state_after, (*context, "How are you?", reply.text)
         encoded.clear()
         engine.reply(ReplyRequest("How are you?", context, state, decoding=DEFAULT))
-        assert encoded == [1, DEFAULT.candidates]
+        assert encoded == [1, DEFAULT.candidates, 1]
 
 
 @pytest.mark.parametrize("lost", ["none", "other checkpoint", "cut short", "not numbers"])
-def test_a_lost_state_is_rebuilt_from_the_last_turns_in_one_batch(checkpoint: Checkpoint, lost: str) -> None:
+def test_a_lost_state_is_rebuilt_from_the_last_turns(checkpoint: Checkpoint, lost: str) -> None:
     with ChatEngine(checkpoint, GREEDY) as engine:
         state, context = None, ()
         for utterance in UTTERANCES[:4]:
@@ -198,7 +212,7 @@ def test_a_lost_state_is_rebuilt_from_the_last_turns_in_one_batch(checkpoint: Ch
         spy(checkpoint, "encode", lambda utterances, _: encoded.append(len(utterances)))
         carried = engine.reply(ReplyRequest("And you?", context, state))
         rebuilt = engine.reply(ReplyRequest("And you?", context, unusable))
-    assert encoded == [1, 1, len(context) + 1, 1]
+    assert encoded == [1, 1, *[1] * (len(context) + 1), 1]
     assert rebuilt.text == carried.text
     assert floats(rebuilt.state_before) == pytest.approx(floats(carried.state_before), abs=1e-5)
 
@@ -213,7 +227,7 @@ def test_a_rebuilt_state_costs_no_more_than_the_last_turns(checkpoint: Checkpoin
     spy(checkpoint, "encode", lambda utterances, _: encoded.append(len(utterances)))
     with ChatEngine(checkpoint, GREEDY) as engine:
         engine.reply(ReplyRequest("Hello", context=("Yes!",) * 1000))
-    assert encoded[0] == CONTEXT_TURNS + 1
+    assert sum(encoded) == CONTEXT_TURNS + 1 + 1  # and the reply itself
 
 
 def test_states_of_dialogues_of_different_lengths_are_tracked_in_one_batch(checkpoint: Checkpoint) -> None:
