@@ -82,6 +82,33 @@ class StageConfig:
 
 
 @dataclass(frozen=True, slots=True, config=_known_keys_only)
+class AdversarialConfig:
+    """The adversarial stage; its length is counted in rounds, each some steps of the discriminator, then of the model.
+
+    Its defaults are the paper's where the paper says them (5 steps of the discriminator to 1 of the model).
+    """
+
+    rounds: Whole
+    corpus: Literal["pairs", "dialogues"] = "dialogues"
+    batch_size: Whole = 128  # dialogues, or windows of long ones
+    max_turns: Annotated[int, Field(ge=2, strict=True)] = 12  # the longest window of a dialogue
+    max_tokens: Whole = 30  # where a sample is cut, and a human response before it is judged
+    learning_rate: Positive = 1e-4
+    discriminator_learning_rate: Positive = 1e-3
+    discriminator_size: Size = 192  # of its embeddings and states
+    discriminator_warmup: Annotated[int, Field(ge=0, strict=True)] = 100  # its steps before the first round
+    discriminator_steps: Whole = 5  # of a round
+    generator_steps: Whole = 1  # of a round
+    teacher_forcing_weight: Annotated[float, Field(ge=0, strict=True)] = 1.0
+    context_dropout: Share = 0.0  # this and the next: of teacher forcing (see training.objective)
+    relevance_weight: Annotated[float, Field(ge=0, strict=True)] = 0.0
+    clip_norm: Positive = 1.0
+    validate_every: Whole = 50  # rounds
+    validation_dialogues: Whole = 500
+    worst_perplexity: Annotated[float, Field(ge=1, strict=True)] = 1.25  # of the one at the start; beyond it, the end
+
+
+@dataclass(frozen=True, slots=True, config=_known_keys_only)
 class Recipe:
     """The whole way to a checkpoint: word2vec -> pretrain (pairs) -> train (dialogues). The first two are optional."""
 
