@@ -105,7 +105,7 @@ class AdversarialConfig:
     clip_norm: Positive = 1.0
     validate_every: Whole = 50  # rounds
     validation_dialogues: Whole = 500
-    worst_perplexity: Annotated[float, Field(ge=1, strict=True)] = 1.25  # of the one at the start; beyond it, the end
+    worst_perplexity: Annotated[float, Field(ge=1, strict=True)] = 1.25  # of the best so far; beyond it, the end
 
 
 @dataclass(frozen=True, slots=True, config=_known_keys_only)

@@ -1,0 +1,344 @@
+"""Adversarial training of a model that can already talk (Li et al., EMNLP 2017, algorithm 1).
+
+A discriminator learns to tell the model's replies from people's; the model learns by policy gradient to be taken for a
+person, and by teacher forcing on what people said, without which it forgets how to talk (section 3.2). Every word has a
+reward of its own (REGS, the cheap variant): the discriminator learns from beginnings of responses as well, one random
+beginning of each, so that it can judge a reply word by word as it is written.
+Shapes: N rows, R responses, Q packed tokens, T tokens, E embedding, S state, V vocabulary.
+"""
+
+import json
+import math
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from chatbot.checkpoint import load_checkpoint, save_checkpoint
+from chatbot.model import HRED
+from data.batches import Batch, batches, make_batch, windows
+from data.store import TokenStore
+from data.vocabulary import Vocabulary
+from training.config import AdversarialConfig, StageConfig
+from training.discriminator import HUMAN, MACHINE, Discriminator, ends, random_beginnings
+from training.loop import _patient_ctrl_c, _under, perplexities
+from training.measures import distinct
+from training.objective import Objective
+from training.policy import Replies, make_critic, policy_loss, sample, unpacked
+
+_SAVE_SECONDS = 120
+
+
+def adversarial(
+    config: AdversarialConfig,
+    model: HRED,
+    vocabulary: Vocabulary,
+    train: TokenStore,
+    validation: TokenStore,
+    folder: Path,
+    precision: str,
+    seed: int,
+    console: Console,
+) -> HRED:
+    """Trains `model` against a discriminator in `folder`, going on where it stopped; returns the model it keeps.
+
+    That is the one of the last validation whose perplexity was still within bounds. Raises ValueError where the folder
+    holds a run of another network or the corpus has no response to learn from, KeyboardInterrupt after Ctrl-C.
+    """
+    return AdversarialStage(config, model, vocabulary, train, validation, folder, precision, seed).run(console)
+
+
+@torch.no_grad()
+def rewards_of(discriminator: Discriminator, batch: Batch, replies: Replies) -> Tensor:
+    """The probability, after each word of sampled replies, that a person speaks: (Q,)."""
+    states = discriminator.read(batch)[replies.order]
+    heard = discriminator.listen(replies.targets, replies.sizes)
+    rows = torch.cat([torch.arange(size) for size in replies.sizes])
+    return discriminator.judge(states[rows], heard).softmax(dim=1)[:, HUMAN]
+
+
+def discriminator_loss(discriminator: Discriminator, batch: Batch, replies: Replies, max_tokens: int) -> Tensor:
+    """Cross-entropy of telling human responses from sampled ones, by one random beginning of each (section 3.2).
+
+    More beginnings of one response would be almost the same example many times, and be learned by heart.
+    """
+    states = discriminator.read(batch)
+    sizes = batch.response_sizes[:max_tokens]
+    human = discriminator.listen(batch.targets[: sum(sizes)], sizes)
+    machine = discriminator.listen(replies.targets, replies.sizes)
+    of_human = discriminator.judge(states, human[random_beginnings(sizes)])
+    of_machine = discriminator.judge(states[replies.order], machine[random_beginnings(replies.sizes)])
+    return _verdict_loss(of_human, HUMAN) + _verdict_loss(of_machine, MACHINE)
+
+
+def _verdict_loss(logits: Tensor, label: int) -> Tensor:
+    return F.cross_entropy(logits, torch.full((len(logits),), label)) / 2
+
+
+@dataclass(slots=True)
+class Position:
+    """How far an adversarial stage has come."""
+
+    warmup: int = 0  # steps of the discriminator alone
+    round: int = 0
+    seconds: float = 0.0
+    validated_at: int = -1
+    best_perplexity: float = math.inf
+    is_stopped: bool = False  # because perplexity left its bounds
+
+
+class AdversarialStage:
+    """See `adversarial`. Its folder holds what that of `training.loop.Stage` does, but for the curves."""
+
+    def __init__(
+        self,
+        config: AdversarialConfig,
+        model: HRED,
+        vocabulary: Vocabulary,
+        train: TokenStore,
+        validation: TokenStore,
+        folder: Path,
+        precision: str,
+        seed: int,
+    ) -> None:
+        self.config, self.model, self.vocabulary = config, model.requires_grad_(True), vocabulary
+        self.train, self.validation = train, validation
+        self.folder, self.precision, self.seed = folder, precision, seed
+        cuts = windows(train, config.max_turns)
+        self._windows = cuts[cuts[:, 2] - cuts[:, 1] > 1]
+        if not (len(self._windows) and len(validation)):
+            raise ValueError("The stage 'adversarial' has no dialogues to learn from or to be judged by; prepare more.")
+        torch.manual_seed(seed)
+        self.discriminator = Discriminator(model.config.vocabulary_size, config.discriminator_size)
+        self.critic = make_critic(model.config.embedding_size)
+        self.objective = Objective(context_dropout=config.context_dropout, relevance_weight=config.relevance_weight)
+        self._foretold = StageConfig(
+            target_tokens=1,
+            batch_size=config.batch_size,
+            max_turns=config.max_turns,
+            validation_dialogues=config.validation_dialogues,
+        )
+        groups: list[dict[str, Any]] = [
+            {"params": model.parameters()},
+            {"params": self.critic.parameters(), "lr": config.discriminator_learning_rate},
+        ]
+        self.optimiser = torch.optim.Adam(groups, lr=config.learning_rate, fused=True)
+        self.discriminator_optimiser = torch.optim.Adam(
+            self.discriminator.parameters(), lr=config.discriminator_learning_rate, fused=True
+        )
+        self.position = Position()
+        folder.mkdir(parents=True, exist_ok=True)
+        if self._latest.is_file():
+            self._resume()
+
+    @property
+    def _latest(self) -> Path:
+        return self.folder / "latest.safetensors"
+
+    def run(self, console: Console) -> HRED:
+        """Trains to the end of the stage and returns the model it keeps; Ctrl-C as in `training.loop.Stage.run`."""
+        with _progress(console, self.config.rounds) as show, _patient_ctrl_c() as pressed:
+            self._run(console, show, pressed)
+        return load_checkpoint(self.folder / "kept").model.requires_grad_(True)
+
+    def _run(self, console: Console, show: Callable[[int], None], pressed: Callable[[], bool]) -> None:
+        last_save = time.monotonic()
+        while not self._is_finished():
+            if due := self._is_validation_due():
+                self._validate(console)
+            else:
+                self._advance()
+            show(self.position.round)
+            if due or pressed() or time.monotonic() - last_save > _SAVE_SECONDS:
+                self._save()
+                last_save = time.monotonic()
+            if pressed():
+                raise KeyboardInterrupt
+
+    def _is_validation_due(self) -> bool:
+        position, config = self.position, self.config
+        if position.warmup < config.discriminator_warmup or position.validated_at == position.round:
+            return False
+        return position.round % config.validate_every == 0 or position.round == config.rounds
+
+    def _is_finished(self) -> bool:
+        position = self.position
+        return position.is_stopped or position.validated_at == self.config.rounds
+
+    def _advance(self) -> None:
+        """A step of the discriminator's warm-up, or a round (algorithm 1)."""
+        started, position = time.monotonic(), self.position
+        torch.manual_seed(self.seed + position.warmup + position.round)  # the same draws when a stage resumes
+        if position.warmup < self.config.discriminator_warmup:
+            self._teach_discriminator()
+            position.warmup += 1
+        else:
+            for _ in range(self.config.discriminator_steps):
+                self._teach_discriminator()
+            for _ in range(self.config.generator_steps):
+                self._teach_generator()
+            position.round += 1
+        position.seconds += time.monotonic() - started
+
+    def _teach_discriminator(self) -> None:
+        batch = self._random_batch()
+        with self._autocast():
+            with torch.no_grad():
+                states = self._states(batch)
+            replies = sample(self.model, states, self.config.max_tokens)
+            loss = discriminator_loss(self.discriminator.train(), batch, replies, self.config.max_tokens)
+        _descend(loss, self.discriminator_optimiser, self.discriminator, self.config.clip_norm)
+
+    def _teach_generator(self) -> None:
+        batch = self._random_batch()
+        with self._autocast():
+            states = self._states(batch)
+            replies = sample(self.model, states, self.config.max_tokens)
+            rewards = rewards_of(self.discriminator.eval(), batch, replies)
+            policy, surprise = policy_loss(self.model, self.critic, states, replies, rewards)
+            forced = self.objective(self.model, batch).total
+            loss = policy + surprise + self.config.teacher_forcing_weight * forced
+        _descend(loss, self.optimiser, self.model, self.config.clip_norm)
+
+    def _random_batch(self) -> Batch:
+        places = torch.randint(len(self._windows), (self.config.batch_size,))
+        return make_batch([self.train[dialogue][first:last] for dialogue, first, last in self._windows[places]])
+
+    def _states(self, batch: Batch) -> Tensor:
+        """The states before each response: (R, S)."""
+        _, states = self.model.read(batch)
+        return states[batch.states]
+
+    def _autocast(self) -> AbstractContextManager[object]:
+        return torch.autocast("cpu", torch.bfloat16) if self.precision == "bfloat16" else nullcontext()
+
+    def _validate(self, console: Console) -> None:
+        position, config = self.position, self.config
+        with self._autocast():
+            figures = perplexities(self.model, self.validation, self._foretold) | self._judge_samples()
+        position.validated_at = position.round
+        position.best_perplexity = min(position.best_perplexity, figures["perplexity"])
+        position.is_stopped = figures["perplexity"] > config.worst_perplexity * position.best_perplexity
+        self._record(figures)
+        if not position.is_stopped:
+            metrics = {"stage": "adversarial", "rounds": position.round, "validation": figures}
+            save_checkpoint(self.folder / "kept", self.model, self.vocabulary, metrics)
+        console.print(
+            f"adversarial: round {position.round}, perplexity {figures['perplexity']:.1f}; of its samples "
+            f"{figures['fooled']:.0%} fool the discriminator, distinct-2 {figures['distinct_2']:.3f}, "
+            f"{figures['mean_length']:.1f} tokens",
+            soft_wrap=True,
+        )
+        if position.is_stopped:
+            console.print(
+                f"adversarial: stopped, for perplexity is more than {config.worst_perplexity:g} times "
+                f"{position.best_perplexity:.1f}; the model of the validation before is kept",
+                soft_wrap=True,
+            )
+
+    @torch.no_grad()
+    def _judge_samples(self) -> dict[str, float]:
+        """One sample a validation response, with the same random numbers each time: how the discriminator sees them."""
+        torch.manual_seed(self.seed)
+        self.discriminator.eval()
+        config, spoken, fooled, seen_through = self.config, list[list[int]](), list[Tensor](), list[Tensor]()
+        order = np.random.default_rng(0)
+        for place, batch in enumerate(batches(self.validation, config.batch_size, config.max_turns, order)):
+            if place * config.batch_size >= config.validation_dialogues:
+                break
+            replies = sample(self.model, self._states(batch), config.max_tokens)
+            fooled.append(rewards_of(self.discriminator, batch, replies)[ends(replies.sizes)])
+            sizes = batch.response_sizes[: config.max_tokens]
+            people = Replies(batch.inputs, batch.targets[: sum(sizes)], sizes, torch.arange(sizes[0]))
+            seen_through.append(rewards_of(self.discriminator, batch, people)[ends(sizes)])
+            spoken += unpacked(replies)
+        machine, human = torch.cat(fooled), torch.cat(seen_through)
+        return {
+            "fooled": float((machine > 0.5).float().mean()),
+            "reward": float(machine.mean()),
+            "discriminator_accuracy": float((machine <= 0.5).float().mean() + (human > 0.5).float().mean()) / 2,
+            "distinct_2": distinct(spoken, 2),
+            "mean_length": sum(map(len, spoken)) / max(len(spoken), 1),
+        }
+
+    def _record(self, figures: dict[str, float]) -> None:
+        """Adds a row to `metrics.jsonl`, in place of those of rounds that are gone through again after a kill."""
+        metrics, fresh = self.folder / "metrics.jsonl", self.folder / ".metrics.jsonl"
+        lines = metrics.read_text("utf-8").splitlines() if metrics.is_file() else []
+        rows = [row for row in map(json.loads, lines) if row["round"] < self.position.round]
+        rows.append(asdict(self.position) | figures)
+        fresh.write_text("".join(f"{json.dumps(row)}\n" for row in rows), encoding="utf-8")
+        fresh.replace(metrics)
+
+    @property
+    def _parts(self) -> dict[str, nn.Module]:
+        return {"model.": self.model, "discriminator.": self.discriminator, "critic.": self.critic}
+
+    @property
+    def _optimisers(self) -> dict[str, torch.optim.Optimizer]:
+        return {"optimiser.": self.optimiser, "discriminator_optimiser.": self.discriminator_optimiser}
+
+    def _save(self) -> None:
+        tensors = {
+            f"{of}{name}": value for of, part in self._parts.items() for name, value in part.state_dict().items()
+        }
+        for of, optimiser in self._optimisers.items():
+            for index, state in optimiser.state_dict()["state"].items():
+                tensors |= {f"{of}{index}.{key}": value for key, value in state.items()}
+        fresh = self.folder / ".latest.safetensors"
+        save_file(tensors, fresh, metadata={"position": json.dumps(asdict(self.position))})
+        fresh.replace(self._latest)
+
+    def _resume(self) -> None:
+        try:
+            with safe_open(self._latest, "pt") as file:
+                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no mapping
+                self.position = Position(**json.loads(file.metadata()["position"]))
+        except (SafetensorError, ValueError, KeyError, TypeError) as error:
+            raise ValueError(f"{self._latest} is damaged; remove {self.folder} to begin the stage again.") from error
+        try:
+            for of, part in self._parts.items():
+                part.load_state_dict(_under(of, tensors))
+        except RuntimeError as error:
+            raise ValueError(
+                f"{self._latest} is of a network of other sizes; remove {self.folder} or name another run."
+            ) from error
+        for of, optimiser in self._optimisers.items():
+            _restore(optimiser, _under(of, tensors))
+
+
+def _restore(optimiser: torch.optim.Optimizer, tensors: dict[str, Tensor]) -> None:
+    state: dict[int, dict[str, Tensor]] = {}
+    for name, value in tensors.items():
+        index, key = name.split(".")
+        state.setdefault(int(index), {})[key] = value
+    optimiser.load_state_dict({"state": state, "param_groups": optimiser.state_dict()["param_groups"]})
+
+
+def _descend(loss: Tensor, optimiser: torch.optim.Optimizer, clipped: nn.Module, norm: float) -> None:
+    if not torch.isfinite(loss):
+        raise ValueError("The loss of stage 'adversarial' is no number any more; lower its learning rates.")
+    loss.backward()
+    torch.nn.utils.clip_grad_norm_(clipped.parameters(), norm)
+    optimiser.step()
+    optimiser.zero_grad()
+
+
+@contextmanager
+def _progress(console: Console, rounds: int) -> Iterator[Callable[[int], None]]:
+    """A bar with the time left; what it yields moves it to a round."""
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, speed_estimate_period=120) as progress:
+        task = progress.add_task("adversarial", total=rounds)
+        yield lambda round_: progress.update(task, completed=round_)
