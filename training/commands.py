@@ -1,7 +1,8 @@
 """`chatbot train` and `chatbot word2vec`."""
 
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import click
 
@@ -10,6 +11,8 @@ from data.errors import UserError, told_to_user
 
 if TYPE_CHECKING:
     from training.config import CorpusConfig
+
+Item = TypeVar("Item")
 
 
 @click.command()
@@ -63,6 +66,87 @@ def word2vec(prepared: Path, out: Path | None, size: int, epochs: int, given: st
     click.echo(f"{coverage:.1%} of {len(vocabulary):,} words have a vector in {given or target}")
 
 
+@click.command()
+@click.argument("prepared", type=click.Path(path_type=Path))
+def judges(prepared: Path) -> None:
+    """Train the two judges that `chatbot evaluate` asks about replies, on every other dialogue of PREPARED.
+
+    Stop it with Ctrl-C whenever you like; the same command goes on where it stopped.
+    """
+    from rich.console import Console
+
+    from training.judges import default_folder, train_judges
+
+    try:
+        with told_to_user(ValueError):
+            train_judges(prepared, default_folder(), Console(stderr=True))
+    except KeyboardInterrupt:
+        click.echo(f"Stopped; what was done is kept. Go on with: chatbot judges {prepared}", err=True)
+        raise SystemExit(130) from None
+    click.echo(f"The judges are in {default_folder()}; `chatbot evaluate` asks them from now on.")
+
+
+@click.command()
+@click.argument("checkpoint")
+@click.argument("corpus", type=click.Path(path_type=Path))
+@click.option(
+    "--contexts", default=2_000, show_default=True, type=click.IntRange(min=1), help="How many contexts to reply to."
+)
+@click.option("--seed", default=0, show_default=True, type=click.IntRange(min=0), help="Of the contexts and replies.")
+@click.option(
+    "--json", "out", type=click.Path(path_type=Path, dir_okay=False),
+    help="Write the figures here, and a picture of them beside it (.png).",
+)  # fmt: skip
+@click.option(
+    "--replies", type=click.Path(path_type=Path, dir_okay=False),
+    help="Write every context, reply and human reply here with their scores, as JSONL.",
+)  # fmt: skip
+@click.option(
+    "--judges", type=click.Path(path_type=Path), help="Where `chatbot judges` left them ($CHATBOT_HOME/judges)."
+)
+def evaluate(
+    checkpoint: str,
+    corpus: Path,
+    contexts: int,
+    seed: int,
+    out: Path | None,
+    replies: Path | None,
+    judges: Path | None,
+) -> None:
+    """Measure CHECKPOINT (a folder, `default` or `live`) on the dialogues of CORPUS, which it must not have seen.
+
+    CORPUS is chat JSONL or dialogues in another format, or a prepared folder, of which the test split is taken. What
+    each figure means stands in docs/evaluation.md.
+    """
+    from rich.console import Console
+    from rich.progress import Progress
+
+    from chatbot.checkpoint import load_checkpoint
+    from training.evaluate import evaluate as measure
+    from training.evaluation_report import save, table_of
+    from training.heldout import read_dialogues
+    from training.judges import default_folder, load_judges
+
+    if judges and not judges.is_dir():
+        raise UserError(f"There are no judges in {judges}; leave --judges out, or train them with `chatbot judges`.")
+    with told_to_user(ValueError):
+        loaded, jury = load_checkpoint(checkpoint), load_judges(judges or default_folder())
+        for file in filter(None, (out, replies)):
+            file.parent.mkdir(parents=True, exist_ok=True)
+        dialogues = read_dialogues(corpus, lambda name, reason: click.echo(f"Skipped in {name}: {reason}.", err=True))
+        with Progress(console=Console(stderr=True)) as bar:
+
+            def track(items: Sequence[Item], what: str) -> Iterable[Item]:
+                return bar.track(items, description=what)
+
+            found = measure(loaded, dialogues, contexts, seed, jury, track=track)
+        report = {"corpus": str(corpus), **found.report}
+        save(report, found.turns, out, replies)
+    Console().print(table_of(report))
+    for note in report["notes"]:
+        click.echo(note, err=True)
+
+
 def _prepare_if_missing(context: click.Context, corpus: "CorpusConfig") -> None:
     if (corpus.prepared / "report.json").is_file():
         click.echo(f"Learning from the corpora prepared in {corpus.prepared}.", err=True)
@@ -74,4 +158,4 @@ def _prepare_if_missing(context: click.Context, corpus: "CorpusConfig") -> None:
     context.invoke(prepare, sources=at_hand, out=corpus.prepared, vocabulary_size=corpus.vocabulary_size)
 
 
-commands: dict[str, click.Command] = {"train": train, "word2vec": word2vec}
+commands: dict[str, click.Command] = {"train": train, "word2vec": word2vec, "evaluate": evaluate, "judges": judges}

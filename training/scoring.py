@@ -13,12 +13,10 @@ import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
-from torch.nn.utils.rnn import pad_sequence
 
-from chatbot.decoding import encode_utterances
+from chatbot.decoding import closed, encode_utterances
 from chatbot.model import HRED
 from data.batches import Batch, make_batch
-from data.vocabulary import EOS, PAD
 
 Ids = Sequence[int] | np.ndarray
 Item = TypeVar("Item")
@@ -136,9 +134,7 @@ def _hear(model: HRED, contexts: Sequence[Sequence[Ids]]) -> Tensor:
     states = model.initial_state(len(contexts))
     for turn in range(max(map(len, contexts))):
         rows = [row for row, utterances in enumerate(contexts) if turn < len(utterances)]
-        heard = [torch.tensor([*contexts[row][turn], EOS]) for row in rows]
-        lengths = torch.tensor([len(ids) for ids in heard])
-        states[rows] = model.listen(pad_sequence(heard, batch_first=True, padding_value=PAD), lengths, states[rows])
+        states[rows] = model.listen(*closed([contexts[row][turn] for row in rows]), states[rows])
     return states
 
 

@@ -1,0 +1,112 @@
+"""What `chatbot evaluate` found, as a table for a terminal and as a picture beside the JSON."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+from rich.table import Column, Table
+
+matplotlib.use("Agg")
+from matplotlib import pyplot as plt
+from matplotlib.axes import Axes
+
+from training.evaluate import FREQUENT, HUMANS, RANDOM
+
+_NAMES = {
+    "perplexity": "perplexity",
+    "last_utterance_perplexity": "- last utterance",
+    "shuffled_perplexity": "- contexts shuffled",
+    "word_error_rate": "word error rate",
+    "recall_at_1_of_10": "recall@1 of 10",
+    "distinct_1": "distinct-1",
+    "distinct_2": "distinct-2",
+    "unique_share": "unique",
+    "dull_share": "dull",
+    "repeat_share": "repeats",
+    "fit_share": "fit",
+    "fluency_share": "fluency",
+    "mean_length": "mean length",
+}
+_SHARES = ("recall_at_1_of_10", "unique_share", "dull_share", "repeat_share", "fit_share", "fluency_share")
+_PERPLEXITIES = ("perplexity", "last_utterance_perplexity", "shuffled_perplexity")
+
+
+def table_of(report: dict[str, Any]) -> Table:
+    """The checkpoint's figures with their intervals beside those of people and of both controls."""
+    names = ("checkpoint", "95 % interval", *_others(report))
+    table = Table(Column(no_wrap=True), *(Column(name, justify="right") for name in names))
+    for name, label in _NAMES.items():
+        interval = report["intervals"][name]
+        shown = "" if interval is None else f"{_number(name, interval[0])} - {_number(name, interval[1])}"
+        others = (_number(name, other.get(name)) for other in _others(report).values())
+        table.add_row(label, _number(name, report[name]), shown, *others)
+    return table
+
+
+def save(report: dict[str, Any], turns: list[dict[str, Any]], out: Path | None, replies: Path | None) -> None:
+    """Writes the figures as JSON with their picture beside it, and the replies as JSONL, to where either should go."""
+    if out is not None:
+        out.write_text(json.dumps(report, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        draw(report, turns, out.with_suffix(".png"))
+    if replies is not None:
+        lines = (f"{json.dumps(turn, ensure_ascii=False)}\n" for turn in turns)
+        replies.write_text("".join(lines), encoding="utf-8")
+
+
+def draw(report: dict[str, Any], turns: list[dict[str, Any]], picture: Path) -> None:
+    """Perplexities, shares, and the lengths of replies beside those of people; writes a PNG."""
+    figure, (left, middle, right) = plt.subplots(
+        1, 3, figsize=(15, 4.5), layout="constrained", width_ratios=(1, 2.2, 1.2)
+    )
+    _bars(left, {"checkpoint": report}, _PERPLEXITIES)
+    left.set(title="perplexity a token")
+    _bars(middle, {"checkpoint": report, **_others(report)}, _SHARES)
+    middle.set(title=f"shares, of {report['contexts']:,} replies", ylim=(0, 1))
+    middle.legend()
+    for who, key in (("checkpoint", "reply"), ("people", "human")):
+        lengths = [len(turn[key].split()) for turn in turns]
+        right.hist(lengths, bins=range(0, 42), density=True, histtype="step", label=who)
+    right.set(title="length of replies", xlabel="words, as between spaces", ylabel="share")
+    right.legend()
+    figure.suptitle(f"{report['checkpoint']} on {report['corpus']}")
+    figure.savefig(picture, dpi=110)
+    plt.close(figure)
+
+
+def _others(report: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    controls = report["controls"]
+    named = {"people": report[HUMANS], "random": controls[RANDOM], "frequent": controls[FREQUENT]}
+    return {name: figures for name, figures in named.items() if figures}
+
+
+def _number(name: str, value: float | None) -> str:
+    if value is None:
+        return ""
+    if "share" in name:
+        return f"{value:.1%}"
+    return f"{value:.1f}" if "perplexity" in name or "length" in name else f"{value:.3f}"
+
+
+def _bars(axes: Axes, columns: dict[str, dict[str, Any]], names: tuple[str, ...]) -> None:
+    """One group of bars for each figure that is known, one bar of it a column, with the intervals as whiskers."""
+    names = tuple(name for name in names if any(figures.get(name) is not None for figures in columns.values()))
+    width = 0.8 / len(columns)
+    for place, (column, figures) in enumerate(columns.items()):
+        known = [
+            (at, figures[name], figures["intervals"][name])
+            for at, name in enumerate(names)
+            if figures.get(name) is not None
+        ]
+        for at, value, interval in known:
+            low, high = interval or (value, value)
+            axes.bar(
+                at + (place - (len(columns) - 1) / 2) * width,
+                value,
+                width,
+                yerr=[[value - low], [high - value]],
+                color=f"C{place}",
+                label=column if at == known[0][0] else None,
+                capsize=2,
+            )
+    axes.set_xticks(range(len(names)), [_NAMES[name].replace(" ", "\n", 1) for name in names], fontsize=8)
