@@ -1,13 +1,17 @@
 """What is speech and what is debris: one rule for every corpus, and for what a person types.
 
-`normalise` mends an utterance; `fault` names the reason for leaving it out, if there is one.
+`normalise` mends an utterance; `fault` names the reason for leaving it out, if there is one. `plain` and `damage` do so
+for text in any language and of any kind, which is taken as it is.
 """
 
 import html
+import unicodedata
+from collections.abc import Container
 
 import regex
 
 MAX_TOKENS = 60  # an utterance longer than this is a speech, not a turn of talk
+MAX_DOCUMENT_TOKENS = 400  # of text that is taken as it is
 
 _SIGNS = str.maketrans(
     {"‘": "'", "’": "'", "‛": "'", "`": "'", "´": "'", "“": '"', "”": '"', "„": '"', "«": '"', "»": '"'}
@@ -63,10 +67,18 @@ _COMMON = frozenset(
 )
 
 
-def normalise(text: str) -> str:
-    """The utterance on one line in plain punctuation, with common slips of typing and of scanning mended."""
-    text = html.unescape(text).translate(_SIGNS)
-    text = " ".join(_TAG.sub(lambda tag: " " if tag[0][1:3] == "br" else "", text).split())
+def plain(text: str) -> str:
+    """The text on one line in plain punctuation, without markup, each letter one with its accents."""
+    text = unicodedata.normalize("NFC", html.unescape(text)).translate(_SIGNS)
+    return " ".join(_TAG.sub(lambda tag: " " if tag[0][1:3] == "br" else "", text).split())
+
+
+def normalise(text: str, known: Container[str] = ()) -> str:
+    """`plain` English, with common slips of typing and of scanning mended.
+
+    A word of `known` is no slip: `im` is German and `dont` French to a vocabulary that holds them.
+    """
+    text = plain(text)
     text = _SPACED_HYPHEN.sub("-", text)
     text = _SPACED_APOSTROPHE.sub("'", text)
     text = _SCANNED_I.sub("I", text)
@@ -76,24 +88,31 @@ def normalise(text: str) -> str:
     text = _LONG_RUN.sub(lambda run: (run[1] or run[2]) * 3, text)
     text = _DOUBLE.sub(r"\1", text)
     text = _STRETCHED.sub(r"\1\1\1", text)
-    text = _CONTRACTION.sub(_with_apostrophe, text)
+    text = _CONTRACTION.sub(lambda word: word[0] if word[0] in known else _with_apostrophe(word), text)
     text = _LONE_I.sub("I", text)
     return in_sentence_case(text) if _is_shouted(text) else text
 
 
 def fault(text: str, tokens: int) -> str | None:
     """Why a normalised utterance of so many tokens is unfit for training, or None when it is fit."""
-    if not any(character.isalnum() for character in text):
-        return "no words"
-    if tokens > MAX_TOKENS:
-        return "too long"
+    if reason := damage(text, tokens, MAX_TOKENS):
+        return reason
     if _ADDRESS.search(text):
         return "address or link"
     if _PLACEHOLDER.search(text):
         return "placeholder"
-    if _MOJIBAKE.search(text) or _mostly_signs(text):
+    if _mostly_signs(text):
         return "garbled"
     return None if looks_english(text) else "not English"
+
+
+def damage(text: str, tokens: int, limit: int = MAX_DOCUMENT_TOKENS) -> str | None:
+    """Why nothing can be learned from a text of so many tokens, whatever its language; None when something can."""
+    if not any(character.isalnum() for character in text):
+        return "no words"
+    if tokens > limit:
+        return "too long"
+    return "garbled" if _MOJIBAKE.search(text) else None
 
 
 def looks_english(text: str) -> bool:

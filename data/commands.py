@@ -28,6 +28,10 @@ if TYPE_CHECKING:
     help="Seconds between two subtitles that still make a question and its answer.",
 )  # fmt: skip
 @click.option("--seed", default=0, show_default=True, help="Of the split into train, validation and test.")
+@click.option(
+    "--clean/--no-clean", default=True, show_default=True,
+    help="Keep English talk only, its slips mended; or take tables, chats and plain text as they are, in any language.",
+)  # fmt: skip
 def prepare(
     sources: tuple[str, ...],
     out: Path,
@@ -35,6 +39,7 @@ def prepare(
     vocabulary: Path | None,
     max_gap: float,
     seed: int,
+    clean: bool,
 ) -> None:
     """Read, clean, divide and encode corpora for training.
 
@@ -47,7 +52,7 @@ def prepare(
     from data.preparation import prepare as run
 
     console = Console(stderr=True)
-    config = PrepareConfig(vocabulary_size, vocabulary, max_gap, seed)
+    config = PrepareConfig(vocabulary_size, vocabulary, max_gap, seed, clean)
     with told_to_user(PrepareError), _progress("Reading", console) as on_progress:
         report = run(sources, out, config, on_progress)
     _show(report)

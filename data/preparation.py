@@ -15,13 +15,14 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from hashlib import blake2b
 from itertools import islice
 from pathlib import Path
 
 import numpy as np
 
-from data.cleaning import fault, normalise
+from data.cleaning import damage, fault, normalise, plain
 from data.corpus import Corpus, DocumentError
 from data.dialogues import CHITCHAT, Dialogue, DialogueReader, Film, chitchat
 from data.store import StoreWriter, TokenStore
@@ -44,12 +45,16 @@ class PrepareError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class PrepareConfig:
-    """`max_gap` is in seconds; an existing `vocabulary` is kept as it is and `vocabulary_size` ignored."""
+    """`max_gap` is in seconds; an existing `vocabulary` is kept as it is and `vocabulary_size` ignored.
+
+    Without `clean`, text is taken as it is: in any language, up to `data.cleaning.MAX_DOCUMENT_TOKENS` long.
+    """
 
     vocabulary_size: int = 20_000
     vocabulary: Path | None = None
     max_gap: float = 1.0
     seed: int = 0
+    clean: bool = True
 
 
 @dataclass(slots=True)
@@ -99,7 +104,7 @@ def prepare(
     with _new_folder(out) as folder:
         with Scratch(folder / "scratch", config.seed) as scratch:
             dialogues = _read_all(corpus, reader, with_chitchat=CHITCHAT in sources)
-            for pieces, dropped, skipped in _cleaned(dialogues, parallel=corpus.size > SMALL_CORPUS_BYTES):
+            for pieces, dropped, skipped in _cleaned(dialogues, not config.clean, corpus.size > SMALL_CORPUS_BYTES):
                 scratch.extend(pieces)
                 report.skipped.extend(skipped)
                 for source, reasons in dropped.items():
@@ -116,19 +121,23 @@ def prepare(
     return report
 
 
-def clean(dialogue: Dialogue, dropped: Counter[str]) -> Iterator[list[list[str]]]:
-    """The tokens of each unbroken run of two or more fit utterances; an unfit one breaks a dialogue in two."""
+def clean(dialogue: Dialogue, dropped: Counter[str], as_it_is: bool = False) -> Iterator[list[list[str]]]:
+    """The tokens of each unbroken run of two or more fit utterances; an unfit one breaks a dialogue in two.
+
+    Text taken `as_it_is` is not mended and may be unlike talk; it is unfit only where nothing can be learned from it.
+    """
+    mend, why_unfit = (plain, damage) if as_it_is else (normalise, fault)
     run: list[list[str]] = []
     for text in (*dialogue.utterances, None):
         if text is not None:
-            mended = normalise(text)
+            mended = mend(text)
             tokens = tokenise(mended)
-            reason = fault(mended, len(tokens))
+            reason = why_unfit(mended, len(tokens))
             if reason is None:
                 run.append(tokens)
                 continue
             dropped[reason] += 1
-        if len(run) == 2 and run[0] == run[1]:
+        if len(run) == 2 and run[0] == run[1] and not as_it_is:
             dropped["echo"] += 2
         elif len(run) > 1:
             yield run
@@ -230,18 +239,18 @@ def _read_all(corpus: Corpus, reader: DialogueReader, with_chitchat: bool) -> It
         corpus.on_bad(name, reason)
 
 
-def _cleaned(dialogues: Iterator[Dialogue | Film], parallel: bool) -> Iterator[Cleaned]:
+def _cleaned(dialogues: Iterator[Dialogue | Film], as_it_is: bool, parallel: bool) -> Iterator[Cleaned]:
     """Cleans batch by batch, in order, on all cores where the corpus is worth it."""
-    batches = _batches(dialogues)
+    batches, clean_batch = _batches(dialogues), partial(_clean_batch, as_it_is=as_it_is)
     if not parallel:
-        yield from map(_clean_batch, batches)
+        yield from map(clean_batch, batches)
         return
     with ProcessPoolExecutor(initializer=signal.signal, initargs=(signal.SIGINT, signal.SIG_IGN)) as pool:
         # A pool's own map would read the whole corpus ahead; here a few batches wait and no more.
-        waiting: deque[Future[Cleaned]] = deque(pool.submit(_clean_batch, batch) for batch in islice(batches, 8))
+        waiting: deque[Future[Cleaned]] = deque(pool.submit(clean_batch, batch) for batch in islice(batches, 8))
         while waiting:
             yield waiting.popleft().result()
-            waiting.extend(pool.submit(_clean_batch, batch) for batch in islice(batches, 1))
+            waiting.extend(pool.submit(clean_batch, batch) for batch in islice(batches, 1))
 
 
 def _batches(dialogues: Iterable[Dialogue | Film]) -> Iterator[list[Dialogue | Film]]:
@@ -257,7 +266,7 @@ def _batches(dialogues: Iterable[Dialogue | Film]) -> Iterator[list[Dialogue | F
         yield batch
 
 
-def _clean_batch(batch: list[Dialogue | Film]) -> Cleaned:
+def _clean_batch(batch: list[Dialogue | Film], as_it_is: bool) -> Cleaned:
     pieces: list[Piece] = []
     dropped: dict[str, Counter[str]] = {}
     skipped: list[tuple[str, str]] = []
@@ -265,7 +274,7 @@ def _clean_batch(batch: list[Dialogue | Film]) -> Cleaned:
         reasons = dropped.setdefault(one.source, Counter())
         try:
             for dialogue in [one] if isinstance(one, Dialogue) else one.dialogues(reasons):
-                for utterances in clean(dialogue, reasons):
+                for utterances in clean(dialogue, reasons, as_it_is):
                     pieces.append(Piece(one.source, dialogue.group, _key(utterances), utterances))
         except DocumentError as error:
             skipped.append((one.id if isinstance(one, Dialogue) else one.name, str(error)))

@@ -57,6 +57,9 @@ class Vocabulary:
     def __len__(self) -> int:
         return len(self.tokens)
 
+    def __contains__(self, word: object) -> bool:
+        return isinstance(word, str) and fold(word) in self._ids
+
     def id_of(self, token: str) -> int:
         """The id of a token, of the same token joined otherwise if only that is known, or UNK."""
         key = fold(token)

@@ -155,7 +155,8 @@ def _prepare_if_missing(context: click.Context, corpus: "CorpusConfig") -> None:
     if not at_hand:
         raise UserError(f"None of the corpora {', '.join(corpus.sources)} is there; put one in place or name another.")
     click.echo(f"Preparing {', '.join(at_hand)} in {corpus.prepared}.", err=True)
-    context.invoke(prepare, sources=at_hand, out=corpus.prepared, vocabulary_size=corpus.vocabulary_size)
+    options = {"vocabulary_size": corpus.vocabulary_size, "clean": corpus.clean}
+    context.invoke(prepare, sources=at_hand, out=corpus.prepared, **options)
 
 
 commands: dict[str, click.Command] = {"train": train, "word2vec": word2vec, "evaluate": evaluate, "judges": judges}

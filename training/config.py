@@ -30,6 +30,7 @@ class CorpusConfig:
     prepared: Path
     sources: tuple[str, ...] = ("chitchat",)  # `chitchat`, files, folders; what is not there is passed over
     vocabulary_size: Annotated[int, Field(ge=5, strict=True)] = 12_000
+    clean: bool = True  # false takes pairs of any language or length as they are (see `chatbot prepare --no-clean`)
     half: Literal["both", "first", "second"] = "both"  # of the training text: every other dialogue of it
 
 
