@@ -111,12 +111,14 @@ class AdversarialConfig:
 
 @dataclass(frozen=True, slots=True, config=_known_keys_only)
 class Recipe:
-    """The whole way to a checkpoint: word2vec -> pretrain (pairs) -> train (dialogues). The first two are optional."""
+    """The whole way to a checkpoint: word2vec -> pretrain (pairs) -> train (dialogues) -> adversarial. All but `train`
+    are optional."""
 
     run: Path  # the folder that keeps the run
     corpus: CorpusConfig
     train: StageConfig
     pretrain: StageConfig | None = None
+    adversarial: AdversarialConfig | None = None
     word2vec: Word2VecConfig | None = None
     model: NetworkConfig = Field(default_factory=NetworkConfig)
     precision: Literal["bfloat16", "float32"] = "bfloat16"

@@ -1,4 +1,5 @@
-"""The whole way from corpora to a checkpoint: prepare -> word2vec -> pretrain on pairs -> train on dialogues.
+"""The whole way from corpora to a checkpoint: prepare -> word2vec -> pretrain on pairs -> train on dialogues, and
+against a discriminator where the recipe says so.
 
 Every step leaves its result in the run's folder and is passed over once it is there, so a run that was stopped anywhere
 goes on by the same command.
@@ -17,7 +18,8 @@ from chatbot.model import HRED, ModelConfig
 from data.store import TokenStore
 from data.vocabulary import Vocabulary
 from data.word_vectors import embeddings_for, load_word_vectors
-from training.config import Recipe, StageConfig
+from training.adversarial import adversarial
+from training.config import AdversarialConfig, CorpusConfig, Recipe, StageConfig
 from training.loop import Stage
 from training.word2vec import train_word2vec
 
@@ -41,8 +43,10 @@ def train(recipe: Recipe, console: Console) -> Path:
     _start_words(model, vocabulary, recipe, console)
     if recipe.pretrain is not None:
         model = _pretrain(recipe, recipe.pretrain, model, vocabulary, console)
-    _run_stage("train", corpus, recipe.train, model, vocabulary, recipe, console)
-    return _finish(recipe.run)
+    model = _run_stage("train", corpus, recipe.train, model, vocabulary, recipe, console)
+    if recipe.adversarial is not None:
+        _run_adversarial(recipe.adversarial, model, vocabulary, recipe, console)
+    return _finish(recipe.run, "train" if recipe.adversarial is None else "adversarial")
 
 
 def vocabulary_of(prepared: Path) -> Vocabulary:
@@ -117,17 +121,30 @@ def _pretrain(recipe: Recipe, stage: StageConfig, model: HRED, vocabulary: Vocab
 def _run_stage(
     name: str, corpus: str, config: StageConfig, model: HRED, vocabulary: Vocabulary, recipe: Recipe, console: Console
 ) -> HRED:
-    folder = recipe.corpus.prepared / corpus
-    learned, judged = (TokenStore.open(folder / split) for split in ("train", "validation"))
-    if recipe.corpus.half != "both":
-        learned = learned.every_other(("first", "second").index(recipe.corpus.half))
+    learned, judged = _stores(recipe.corpus, corpus)
     stage = Stage(name, config, model, vocabulary, learned, judged, recipe.run / name, recipe.precision, recipe.seed)
     return stage.run(console)
 
 
-def _finish(run: Path) -> Path:
+def _run_adversarial(
+    config: AdversarialConfig, model: HRED, vocabulary: Vocabulary, recipe: Recipe, console: Console
+) -> None:
+    learned, judged = _stores(recipe.corpus, config.corpus)
+    folder = recipe.run / "adversarial"
+    adversarial(config, model, vocabulary, learned, judged, folder, recipe.precision, recipe.seed, console)
+
+
+def _stores(config: CorpusConfig, corpus: str) -> tuple[TokenStore, TokenStore]:
+    """What is learned from and what judges it."""
+    learned, judged = (TokenStore.open(config.prepared / corpus / split) for split in ("train", "validation"))
+    if config.half != "both":
+        learned = learned.every_other(("first", "second").index(config.half))
+    return learned, judged
+
+
+def _finish(run: Path, last_stage: str) -> Path:
     """The checkpoint that the last stage kept, in the run's own folder with the record of its training."""
-    kept = load_checkpoint(run / "train" / "kept")
+    kept = load_checkpoint(run / last_stage / "kept")
     checkpoint = save_checkpoint(run / "checkpoint", kept.model, kept.vocabulary, kept.metrics)
     for record in (*run.glob("*/curves.png"), *run.glob("*/metrics.jsonl")):
         shutil.copy(record, checkpoint.folder / f"{record.parent.name}-{record.name}")
