@@ -10,6 +10,7 @@ from data.commands import prepare
 from data.errors import UserError, told_to_user
 
 if TYPE_CHECKING:
+    from training.adversuc import Decoding
     from training.config import CorpusConfig
 
 Item = TypeVar("Item")
@@ -147,6 +148,48 @@ def evaluate(
         click.echo(note, err=True)
 
 
+@click.command()
+@click.argument("checkpoint")
+@click.argument("prepared", type=click.Path(path_type=Path))
+@click.option("--of", "corpus", default="dialogues", show_default=True, type=click.Choice(["dialogues", "pairs"]))
+@click.option(
+    "--decoding", default="sample", show_default=True, type=click.Choice(["sample", "greedy", "beam", "default"]),
+    help="How the model replies: `default` is the product's.",
+)  # fmt: skip
+@click.option(
+    "--contexts", default=10_000, show_default=True, type=click.IntRange(min=50),
+    help="How many contexts the evaluator learns from; it is judged by a fifth as many.",
+)  # fmt: skip
+@click.option("--seed", default=2017, show_default=True, type=click.IntRange(min=0), help="Of contexts and evaluator.")
+@click.option("--json", "out", type=click.Path(path_type=Path, dir_okay=False), help="Write the figures here.")
+def adversuc(
+    checkpoint: str, prepared: Path, corpus: str, decoding: "Decoding", contexts: int, seed: int, out: Path | None
+) -> None:
+    """How often CHECKPOINT (a folder, `default` or `live`) is taken for a person (AdverSuc; Li et al., 2017).
+
+    An evaluator is trained for it on the PREPARED corpora, and tried first where the right answer is known.
+    """
+    import json
+
+    from rich.console import Console
+    from rich.progress import Progress
+
+    from chatbot.checkpoint import load_checkpoint
+    from training.adversuc import adversuc as measure
+    from training.adversuc import table_of
+
+    with told_to_user(ValueError), Progress(console=Console(stderr=True)) as bar:
+
+        def track(items: Sequence[Item], what: str) -> Iterable[Item]:
+            return bar.track(items, description=what)
+
+        report = measure(load_checkpoint(checkpoint), prepared, corpus, decoding, contexts, seed, track)
+        if out is not None:
+            out.parent.mkdir(parents=True, exist_ok=True)
+            out.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+    Console().print(table_of(report))
+
+
 def _prepare_if_missing(context: click.Context, corpus: "CorpusConfig") -> None:
     if (corpus.prepared / "report.json").is_file():
         click.echo(f"Learning from the corpora prepared in {corpus.prepared}.", err=True)
@@ -159,4 +202,10 @@ def _prepare_if_missing(context: click.Context, corpus: "CorpusConfig") -> None:
     context.invoke(prepare, sources=at_hand, out=corpus.prepared, **options)
 
 
-commands: dict[str, click.Command] = {"train": train, "word2vec": word2vec, "evaluate": evaluate, "judges": judges}
+commands: dict[str, click.Command] = {
+    "train": train,
+    "word2vec": word2vec,
+    "evaluate": evaluate,
+    "judges": judges,
+    "adversuc": adversuc,
+}

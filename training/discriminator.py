@@ -3,7 +3,7 @@
 An utterance encoder reads every utterance, a second recurrent layer the utterances of the dialogue, and a softmax of
 two tells whether a person said the last one. The encoder reads forwards only, so that its vector after each word is the
 one of the response so far: one pass judges every beginning of a response.
-Shapes: N utterances, R responses, P and Q packed tokens, E embedding, H hidden.
+Shapes: B dialogues, N utterances, R responses, P and Q packed tokens, E embedding, H hidden.
 """
 
 from collections.abc import Sequence
@@ -35,10 +35,7 @@ class Discriminator(nn.Module):
 
     def read(self, batch: Batch) -> Tensor:
         """States of the dialogues before each response of a batch: (R, H)."""
-        vectors = last_states(self.listen(batch.tokens, batch.sizes), batch.lengths, batch.sizes)
-        start = self._start(batch.turn_sizes[0])
-        states = self.tracker(vectors[batch.turns], batch.turn_sizes, start)
-        return torch.cat([start.to(states.dtype), states])[batch.states]
+        return self._states(batch)[batch.states]
 
     def listen(self, tokens: Tensor, sizes: Sequence[int]) -> Tensor:
         """What was heard after every word of packed utterances: (Q,), alive at each step -> (Q, H)."""
@@ -48,7 +45,21 @@ class Discriminator(nn.Module):
 
     def judge(self, states: Tensor, heard: Tensor) -> Tensor:
         """Logits of MACHINE and HUMAN for responses, or beginnings of them, row by row: (N, H), (N, H) -> (N, 2)."""
-        logits: Tensor = self.output(self.dropout(self.tracker.step(heard, states))).float()
+        return self._verdict(self.tracker.step(heard, states))
+
+    def judge_last(self, batch: Batch) -> Tensor:
+        """The same for the last utterance of each dialogue of a batch: (B, 2)."""
+        return self._verdict(self._states(batch)[batch.last_states])
+
+    def _states(self, batch: Batch) -> Tensor:
+        """(B + N, H), as in `chatbot.model.HRED.read`."""
+        vectors = last_states(self.listen(batch.tokens, batch.sizes), batch.lengths, batch.sizes)
+        start = self._start(batch.turn_sizes[0])
+        states = self.tracker(vectors[batch.turns], batch.turn_sizes, start)
+        return torch.cat([start.to(states.dtype), states])
+
+    def _verdict(self, states: Tensor) -> Tensor:
+        logits: Tensor = self.output(self.dropout(states)).float()
         return logits
 
     def _start(self, count: int) -> Tensor:
