@@ -5,6 +5,8 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib
+import numpy as np
+from rich.box import SIMPLE
 from rich.table import Column, Table
 
 matplotlib.use("Agg")
@@ -15,8 +17,8 @@ from training.evaluate import FREQUENT, HUMANS, RANDOM
 
 _NAMES = {
     "perplexity": "perplexity",
-    "last_utterance_perplexity": "- last utterance",
-    "shuffled_perplexity": "- contexts shuffled",
+    "last_utterance_perplexity": "  last utterance",
+    "shuffled_perplexity": "  contexts shuffled",
     "word_error_rate": "word error rate",
     "recall_at_1_of_10": "recall@1 of 10",
     "distinct_1": "distinct-1",
@@ -35,10 +37,11 @@ _PERPLEXITIES = ("perplexity", "last_utterance_perplexity", "shuffled_perplexity
 def table_of(report: dict[str, Any]) -> Table:
     """The checkpoint's figures with their intervals beside those of people and of both controls."""
     names = ("checkpoint", "95 % interval", *_others(report))
-    table = Table(Column(no_wrap=True), *(Column(name, justify="right") for name in names))
+    columns = (Column(name, justify="right", no_wrap=True) for name in names)
+    table = Table(Column(no_wrap=True), *columns, box=SIMPLE)
     for name, label in _NAMES.items():
         interval = report["intervals"][name]
-        shown = "" if interval is None else f"{_number(name, interval[0])} - {_number(name, interval[1])}"
+        shown = "" if interval is None else f"{_number(name, interval[0])} – {_number(name, interval[1])}"
         others = (_number(name, other.get(name)) for other in _others(report).values())
         table.add_row(label, _number(name, report[name]), shown, *others)
     return table
@@ -84,8 +87,8 @@ def _number(name: str, value: float | None) -> str:
     if value is None:
         return ""
     if "share" in name:
-        return f"{value:.1%}"
-    return f"{value:.1f}" if "perplexity" in name or "length" in name else f"{value:.3f}"
+        return f"{100 * value:.1f} %"
+    return f"{value:.1f}" if "perplexity" in name or "length" in name else f"{value:.2f}"
 
 
 def _bars(axes: Axes, columns: dict[str, dict[str, Any]], names: tuple[str, ...]) -> None:
@@ -93,20 +96,10 @@ def _bars(axes: Axes, columns: dict[str, dict[str, Any]], names: tuple[str, ...]
     names = tuple(name for name in names if any(figures.get(name) is not None for figures in columns.values()))
     width = 0.8 / len(columns)
     for place, (column, figures) in enumerate(columns.items()):
-        known = [
-            (at, figures[name], figures["intervals"][name])
-            for at, name in enumerate(names)
-            if figures.get(name) is not None
-        ]
-        for at, value, interval in known:
-            low, high = interval or (value, value)
-            axes.bar(
-                at + (place - (len(columns) - 1) / 2) * width,
-                value,
-                width,
-                yerr=[[value - low], [high - value]],
-                color=f"C{place}",
-                label=column if at == known[0][0] else None,
-                capsize=2,
-            )
-    axes.set_xticks(range(len(names)), [_NAMES[name].replace(" ", "\n", 1) for name in names], fontsize=8)
+        known = [at for at, name in enumerate(names) if figures.get(name) is not None]
+        values = [figures[names[at]] for at in known]
+        intervals = [figures["intervals"][names[at]] or (value, value) for at, value in zip(known, values, strict=True)]
+        whiskers = [[value - low, high - value] for value, (low, high) in zip(values, intervals, strict=True)]
+        middles = [at + (place - (len(columns) - 1) / 2) * width for at in known]
+        axes.bar(middles, values, width, yerr=np.array(whiskers).T, capsize=2, label=column)
+    axes.set_xticks(range(len(names)), [_NAMES[name].strip().replace(" ", "\n", 1) for name in names], fontsize=8)
