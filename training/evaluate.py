@@ -13,7 +13,7 @@ import numpy as np
 from torch import Tensor
 
 from chatbot.checkpoint import Checkpoint
-from chatbot.decoding import DEFAULT, DecodingConfig, Hypothesis, decode
+from chatbot.decoding import DEFAULT, DecodingConfig, decode
 from data.tokenizer import detokenise
 from data.vocabulary import fold
 from training.heldout import Context, Tokens, contexts_of, rivals
@@ -58,28 +58,20 @@ def evaluate(
     track: Track[Any] = straight,
 ) -> Evaluation:
     """Measures a checkpoint on dialogues of two utterances or more, and its replies to `count` contexts of them."""
-    model, random = checkpoint.model, np.random.default_rng((seed, 1))
-    foretold = foretell(model, [encoded(checkpoint.vocabulary, dialogue) for dialogue in dialogues], random, track)
+    model, vocabulary, random = checkpoint.model, checkpoint.vocabulary, np.random.default_rng((seed, 1))
+    foretold = foretell(model, [encoded(vocabulary, dialogue) for dialogue in dialogues], random, track)
     contexts = contexts_of(dialogues, count, seed)
-    heard = [encoded(checkpoint.vocabulary, context.utterances) for context in contexts]
+    heard = [encoded(vocabulary, context.utterances) for context in contexts]
     states = hear(model, heard)
     replies = _replies(checkpoint, states, heard, decoding, seed, track)
-    speakers = {
-        MODEL: Speaker([[checkpoint.vocabulary.tokens[place] for place in reply.ids] for reply in replies]),
-        HUMANS: Speaker([context.response for context in contexts]),
-        FREQUENT: Speaker([_most_frequent(dialogues)] * len(contexts)),
-    }
-    strangers = rivals(contexts, 2, random)
-    if strangers is not None:
-        speakers[RANDOM] = Speaker([contexts[place].response for place in strangers[:, 0]])
-    rival = [] if strangers is None else [contexts[place].response for place in strangers[:, 1]]
+    speakers, rival = _speakers(contexts, replies, _most_frequent(dialogues), rivals(contexts, 2, random))
     _look_at_words(contexts, speakers)
     _ask(judges, contexts, speakers, rival)
 
     figures = {who: _reply_figures(contexts, speaker) for who, speaker in speakers.items()}
     recall = _recall(checkpoint, contexts, states, rivals(contexts, RIVALS, random))
     own = foretelling_figures(foretold, dialogues) | {"recall_at_1_of_10": recall} | figures[MODEL]
-    own["human_mean_length"] = figures[HUMANS]["mean_length"]
+    figures[MODEL] = own | {"human_mean_length": figures[HUMANS]["mean_length"]}
     report = {
         "checkpoint": checkpoint.id,
         "dialogues": len(dialogues),
@@ -89,13 +81,8 @@ def evaluate(
         "decoding": asdict(decoding),
         "recall_by": "relevance" if model.has_relevance else "log p(y|s) - log p(y)",
         "judges": {name: judge and judge.id for name, judge in judges._asdict().items()},
-        **_column(own),
-        HUMANS: _column(figures[HUMANS]),
-        "controls": {
-            FREQUENT: {"reply": detokenise(speakers[FREQUENT].replies[0])} | _column(figures[FREQUENT]),
-            RANDOM: _column(figures[RANDOM]) if RANDOM in figures else None,
-        },
-        "notes": _notes(own, judges, RANDOM in speakers),
+        **_columns(figures, detokenise(speakers[FREQUENT].replies[0])),
+        "notes": _notes(own, judges, has_strangers=RANDOM in speakers),
     }
     return Evaluation(report, _turns(contexts, speakers, rival))
 
@@ -123,20 +110,38 @@ def _replies(
     decoding: DecodingConfig,
     seed: int,
     track: Track[Any],
-) -> list[Hypothesis]:
+) -> list[Tokens]:
     """The reply to each state (N, S), which was reached over the utterances heard."""
-    replies = []
+    replies: list[Tokens] = []
     for start in track(range(0, len(states), _CHUNK), "Writing replies"):
         rows = slice(start, start + _CHUNK)
         of_chunk = int(np.random.SeedSequence((seed, start)).generate_state(1)[0])
         found = decode(checkpoint.model, states[rows], decoding, of_chunk, earlier=heard[rows])
-        replies += [hypotheses[0] for hypotheses in found]
+        replies += [[checkpoint.vocabulary.tokens[place] for place in hypotheses[0].ids] for hypotheses in found]
     return replies
 
 
 def _most_frequent(dialogues: Sequence[Sequence[Tokens]]) -> Tokens:
     texts = [(detokenise(tokens).lower(), tokens) for dialogue in dialogues for tokens in dialogue[1:]]
     return dict(reversed(texts))[most_frequent(text for text, _ in texts)]
+
+
+def _speakers(
+    contexts: Sequence[Context], replies: Sequence[Tokens], frequent: Tokens, strangers: np.ndarray | None
+) -> tuple[dict[str, Speaker], list[Tokens]]:
+    """Everybody who replies, and the human response of yet another dialogue (the rival) that each is compared with.
+
+    Without strangers (N, 2) there is no random human reply, and no rival.
+    """
+    speakers = {
+        MODEL: Speaker(replies),
+        HUMANS: Speaker([context.response for context in contexts]),
+        FREQUENT: Speaker([frequent] * len(contexts)),
+    }
+    if strangers is None:
+        return speakers, []
+    stranger, rival = ([contexts[place].response for place in column] for column in strangers.T)
+    return speakers | {RANDOM: Speaker(stranger)}, rival
 
 
 def _look_at_words(contexts: Sequence[Context], speakers: dict[str, Speaker]) -> None:
@@ -197,6 +202,15 @@ def _mean(values: Sequence[float] | np.ndarray | None, contexts: Sequence[Contex
     if values is None:
         return None
     return estimate(values, np.ones(len(contexts)), [context.dialogue for context in contexts])
+
+
+def _columns(figures: dict[str, Figures], frequent: str) -> dict[str, Any]:
+    """The model's own figures, and under names of their own those of people and of the controls."""
+    controls = {
+        FREQUENT: {"reply": frequent, **_column(figures[FREQUENT])},
+        RANDOM: _column(figures[RANDOM]) if RANDOM in figures else None,
+    }
+    return {**_column(figures[MODEL]), HUMANS: _column(figures[HUMANS]), "controls": controls}
 
 
 def _column(figures: Figures) -> dict[str, Any]:
