@@ -14,7 +14,7 @@ from data.batches import Batch, make_batch
 from data.store import StoreWriter, TokenStore
 from data.vocabulary import BOS, EOS, PAD, SPECIALS, Vocabulary
 from training.adversarial import AdversarialStage, adversarial, discriminator_loss, rewards_of
-from training.config import AdversarialConfig
+from training.config import AdversarialConfig, ConfigError, read_recipe
 from training.discriminator import Discriminator
 from training.policy import Replies, log_probability, make_critic, policy_loss, sample, unpacked
 
@@ -222,6 +222,16 @@ def test_a_model_that_forgets_how_to_talk_ends_the_stage_and_the_one_before_is_k
     assert 0 < adrift.position.round < 6
     assert "stopped, for perplexity" in console.file.getvalue()
     assert load_checkpoint(tmp_path / "kept").metrics["rounds"] == adrift.position.round - 2
+
+
+def test_a_language_model_is_refused_a_stage_that_teaches_relevance(tmp_path):
+    recipe = tmp_path / "recipe.toml"
+    recipe.write_text(
+        'run = "r"\n[corpus]\nprepared = "p"\n[model]\nkind = "language-model"\n[train]\ntarget_tokens = 10\n'
+        "[adversarial]\nrounds = 1\nrelevance_weight = 0.2\n"
+    )
+    with pytest.raises(ConfigError, match="a language-model has no relevance"):
+        read_recipe(recipe)
 
 
 def test_a_damaged_or_different_stage_is_refused_in_a_sentence(store, tmp_path):

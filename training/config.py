@@ -129,7 +129,7 @@ class Recipe:
         kind = self.model.kind
         demands = {
             "a language-model has no relevance; leave relevance_weight out": kind != "language-model"
-            or not any(stage.relevance_weight for stage in stages),
+            or not any(stage.relevance_weight for stage in (*stages, self.adversarial) if stage is not None),
             "a seq2seq has no state to carry; leave carry_state out": kind != "seq2seq"
             or not any(stage.carry_state for stage in stages),
             "frozen_words_tokens freezes word2vec's words; add [word2vec] or leave it out": self.word2vec is not None
