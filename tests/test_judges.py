@@ -6,9 +6,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from click.testing import CliRunner
 from rich.console import Console
 
 from chatbot.checkpoint import load_checkpoint
+from chatbot.cli import main
 from data.preparation import PrepareConfig, prepare
 from data.tokenizer import tokenise
 from tests.tiny_checkpoint import tiny_checkpoint
@@ -70,3 +72,12 @@ def test_fluency_is_the_mean_over_tokens_and_the_end_of_a_reply_said_first(tmp_p
     whole = log_probabilities(judge.model, judge.model.initial_state(1), [ids])
     assert fluency(judge, [tokenise("Yes!"), tokenise(text)])[1] == pytest.approx(float(whole[0]) / (len(ids) + 1))
     assert np.isfinite(fluency(judge, [tokenise("Words unheard of")])).all()
+
+
+def test_a_folder_that_was_not_prepared_makes_no_judges(tmp_path, monkeypatch):
+    monkeypatch.setenv("CHATBOT_HOME", str(tmp_path / "home"))
+    result = CliRunner().invoke(main, ["judges", str(tmp_path)])
+    assert result.exit_code == 2
+    assert "make" in result.stderr
+    assert "`chatbot prepare`" in result.stderr
+    assert not (tmp_path / "home").exists()
