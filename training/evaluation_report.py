@@ -18,7 +18,7 @@ from training.evaluate import FREQUENT, HUMANS, RANDOM
 _NAMES = {
     "perplexity": "perplexity",
     "last_utterance_perplexity": "  last utterance",
-    "shuffled_perplexity": "  contexts shuffled",
+    "shuffled_perplexity": "  states shuffled",
     "word_error_rate": "word error rate",
     "recall_at_1_of_10": "recall@1 of 10",
     "distinct_1": "distinct-1",
@@ -36,12 +36,12 @@ _PERPLEXITIES = ("perplexity", "last_utterance_perplexity", "shuffled_perplexity
 
 def table_of(report: dict[str, Any]) -> Table:
     """The checkpoint's figures with their intervals beside those of people and of both controls."""
-    names = ("checkpoint", "95 % interval", *_others(report))
+    names = ("model", "95 % interval", *_others(report))
     columns = (Column(name, justify="right", no_wrap=True) for name in names)
     table = Table(Column(no_wrap=True), *columns, box=SIMPLE)
     for name, label in _NAMES.items():
         interval = report["intervals"][name]
-        shown = "" if interval is None else f"{_number(name, interval[0])} – {_number(name, interval[1])}"
+        shown = "" if interval is None else f"{_number(name, interval[0])}–{_number(name, interval[1])}"
         others = (_number(name, other.get(name)) for other in _others(report).values())
         table.add_row(label, _number(name, report[name]), shown, *others)
     return table
@@ -87,7 +87,7 @@ def _number(name: str, value: float | None) -> str:
     if value is None:
         return ""
     if "share" in name:
-        return f"{100 * value:.1f} %"
+        return f"{value:.1%}"
     return f"{value:.1f}" if "perplexity" in name or "length" in name else f"{value:.2f}"
 
 
