@@ -8,7 +8,7 @@ TORCH_INDEX ?=
 export DEBIAN_FRONTEND = noninteractive
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: chat test lint train
+.PHONY: chat test lint train results
 
 chat: .venv/run
 	@exec .venv/bin/chatbot serve --port $(PORT)
@@ -24,6 +24,9 @@ lint: .venv/lint
 
 train: .venv/run
 	@exec .venv/bin/chatbot train configs/default.toml
+
+results: .venv/run
+	@exec .venv/bin/chatbot results
 
 .venv/run: pyproject.toml
 	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' 2>/dev/null || { echo \

@@ -190,6 +190,41 @@ def adversuc(
     Console().print(table_of(report))
 
 
+@click.command()
+@click.option("--only", multiple=True, metavar="NAME", help="Only these, such as dailydialog-0-hred or 'memory-*'.")
+@click.option(
+    "--corpora", default=Path("var/corpora"), show_default=True, type=click.Path(path_type=Path),
+    help="Where DailyDialog, Star Trek scenes and subtitles are.",
+)  # fmt: skip
+@click.option("--run", default=Path("var/results"), show_default=True, type=click.Path(path_type=Path, file_okay=False))
+@click.option(
+    "--out", default=Path("docs/results"), show_default=True, type=click.Path(path_type=Path, file_okay=False),
+    help="Where figures go, one JSON a row; the page goes beside it (docs/results.md).",
+)  # fmt: skip
+@click.option("--target-tokens", type=click.IntRange(min=1), help="What a row may learn from in all (3 million).")
+@click.option("--page", is_flag=True, help="Measure nothing; write the page from the figures there are.")
+def results(only: tuple[str, ...], corpora: Path, run: Path, out: Path, target_tokens: int | None, page: bool) -> None:
+    """Train and score the paper's table row by row, and what the cells remember; write a page of it.
+
+    Rows that are done are passed over. Stop it with Ctrl-C whenever you like; the same command goes on.
+    """
+    from rich.console import Console
+
+    from training.results import BUDGET, Setting, chosen_jobs
+    from training.results import results as measure
+    from training.results_page import write_page
+
+    try:
+        with told_to_user(ValueError):
+            names = [] if page else chosen_jobs(only)
+            setting = Setting(corpora, run, target_tokens or BUDGET)
+            measure(names, setting, out, lambda: write_page(out), Console(stderr=True))
+            click.echo(f"Wrote {write_page(out)}.")
+    except KeyboardInterrupt:
+        click.echo("Stopped; what was done is kept, and the same command goes on.", err=True)
+        raise SystemExit(130) from None
+
+
 def _prepare_if_missing(context: click.Context, corpus: "CorpusConfig") -> None:
     if (corpus.prepared / "report.json").is_file():
         click.echo(f"Learning from the corpora prepared in {corpus.prepared}.", err=True)
@@ -208,4 +243,5 @@ commands: dict[str, click.Command] = {
     "evaluate": evaluate,
     "judges": judges,
     "adversuc": adversuc,
+    "results": results,
 }

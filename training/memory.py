@@ -1,0 +1,82 @@
+"""What the cells remember: how often a fact is recalled that was stated k utterances before it is asked for.
+
+The task: a fact of three words is named, k - 1 utterances of filler follow, the last utterance before the answer asks,
+and the answer is the fact. (With one word of eight it is too easy: every cell learns to keep that.) A small network of
+each kind learns it with k drawn from 1 to 20, and is then asked.
+"""
+
+import time
+from typing import Any
+
+import numpy as np
+import torch
+from rich.console import Console
+from rich.progress import track
+
+from chatbot.model import HRED, ModelConfig
+from data.batches import make_batch
+from data.vocabulary import SPECIALS
+from training.objective import Objective
+from training.scoring import response_places, response_scores
+
+FARTHEST = 20  # utterances back
+FACT, KEYS = 3, 16  # words of a fact, and how many there are to choose each from
+NETWORKS: dict[str, dict[str, Any]] = {
+    "elman": {"cell": "elman"},
+    "gru": {"cell": "gru"},
+    "lstm": {"cell": "lstm"},
+    "seq2seq": {"kind": "seq2seq"},
+}
+STEPS = 1_500
+SEEDS = (0, 1, 2)
+_BATCH, _ASKED = 64, 500  # dialogues of a step, and of each k
+_LEARNING_RATE, _CLIP_NORM = 5e-3, 1.0
+
+_KEY = len(SPECIALS)  # the first of the KEYS words
+_ASK = _KEY + KEYS
+_FILLERS = range(_ASK + 1, _ASK + 9)
+
+
+def measure_memory(name: str, steps: int, console: Console) -> dict[str, Any]:
+    """Share of right words by k, 1 to FARTHEST, of a network trained from each seed."""
+    started = time.monotonic()
+    recall = [_recall(_learned(NETWORKS[name], steps, seed, console)) for seed in SEEDS]
+    return {"network": name, "steps": steps, "recall": recall, "seconds": round(time.monotonic() - started)}
+
+
+def dialogue(k: int, random: np.random.Generator) -> list[np.ndarray]:
+    """The ids of k utterances, the first of which names the fact, and of the answer."""
+    fact = (_KEY + random.integers(KEYS, size=FACT)).tolist()
+    utterances = [[*fact], *([filler] for filler in random.choice(_FILLERS, k - 1).tolist())]
+    utterances[-1].append(_ASK)
+    return [np.array(utterance) for utterance in (*utterances, fact)]
+
+
+def _learned(network: dict[str, Any], steps: int, seed: int, console: Console) -> HRED:
+    torch.manual_seed(seed)
+    random = np.random.default_rng(seed)
+    sizes = ModelConfig(_FILLERS.stop, 32, 32, 64, 64, bidirectional=False, **network)
+    model, objective = HRED(sizes), Objective()
+    optimiser = torch.optim.Adam(model.parameters(), lr=_LEARNING_RATE)
+    falling = torch.optim.lr_scheduler.LinearLR(optimiser, 1.0, 0.02, steps)
+    for _ in track(range(steps), f"memory, seed {seed}", console=console):
+        dialogues = [dialogue(int(k), random) for k in random.integers(1, FARTHEST + 1, _BATCH)]
+        objective(model, make_batch(dialogues)).total.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), _CLIP_NORM)
+        optimiser.step()
+        optimiser.zero_grad()
+        falling.step()
+    return model
+
+
+@torch.no_grad()
+def _recall(model: HRED) -> list[float]:
+    """The share of the fact's words that are right, by k; each is foretold with the true ones before it at hand."""
+    random, found = np.random.default_rng(len(SEEDS)), []  # dialogues of no seed that was learned from
+    for k in range(1, FARTHEST + 1):
+        batch = make_batch([dialogue(k, random) for _ in range(_ASKED)])
+        _, states = model.read(batch)
+        _, wrong = response_scores(model, batch, states[batch.states])
+        _, turn = response_places(batch)
+        found.append(round(1 - float(wrong[turn == k].mean()) / FACT, 4))
+    return found
