@@ -17,7 +17,6 @@ from chatbot.model import HRED, ModelConfig
 from data.batches import make_batch
 from data.vocabulary import SPECIALS
 from training.objective import Objective
-from training.scoring import response_places, response_scores
 
 FARTHEST = 20  # utterances back
 FACT, KEYS = 3, 16  # words of a fact, and how many there are to choose each from
@@ -76,7 +75,7 @@ def _recall(model: HRED) -> list[float]:
     for k in range(1, FARTHEST + 1):
         batch = make_batch([dialogue(k, random) for _ in range(_ASKED)])
         _, states = model.read(batch)
-        _, wrong = response_scores(model, batch, states[batch.states])
-        _, turn = response_places(batch)
-        found.append(round(1 - float(wrong[turn == k].mean()) / FACT, 4))
+        said = model.logits(model.write(batch.inputs, batch.response_sizes, states[batch.states])).argmax(dim=1)
+        of_fact = (batch.targets >= _KEY) & (batch.targets < _ASK)
+        found.append(round(float((said == batch.targets)[of_fact].float().mean()), 4))
     return found

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import regex
 import torch
 from pydantic import TypeAdapter
 from rich.console import Console
@@ -40,6 +41,7 @@ ORDERS = (2, 3, 4, 5)  # of n-grams, to choose from by validation
 RUNS = (("dailydialog", 0), ("startrek", 0), ("dailydialog", 1))  # corpora and seeds, in the order they are wanted
 SIZES = {"embedding_size": 300, "encoder_size": 300, "state_size": 400, "decoder_size": 400}
 _BATCH = 64  # windows scored at once
+_LIST = regex.compile(r"\[[^\[\]{}]*\]")  # of numbers, in JSON
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +128,7 @@ def chosen_jobs(patterns: Sequence[str]) -> list[str]:
     return [name for name in names if not patterns or any(fnmatch(name, pattern) for pattern in patterns)]
 
 
-def results(names: Sequence[str], setting: Setting, out: Path, on_row: Callable[[], None], console: Console) -> None:
+def results(names: Sequence[str], setting: Setting, out: Path, on_row: Callable[[], object], console: Console) -> None:
     """Measures what is named and not yet in `out`; `on_row` is called after each.
 
     Raises ValueError with a sentence where a corpus is missing or a run does not fit its row.
@@ -181,7 +183,7 @@ def recipe_of(row: Row, prepared: Path, run: Path, target_tokens: int, seed: int
 
     return Recipe(
         run=run,
-        corpus=CorpusConfig(prepared, vocabulary_size=VOCABULARY_SIZE),
+        corpus=CorpusConfig(prepared, sources=(), vocabulary_size=VOCABULARY_SIZE),
         model=NetworkConfig(row.kind, row.cell, 1, row.bidirectional, **SIZES),
         word2vec=Word2VecConfig() if row.word2vec else None,
         pretrain=stage(of_pairs, batch_size=48, final_learning_rate=5e-4) if row.subtitles else None,
@@ -277,7 +279,8 @@ def _write(file: Path, content: Measured) -> None:
     """As a whole or not at all; lists of numbers on one line."""
     file.parent.mkdir(parents=True, exist_ok=True)
     fresh = file.with_name(f".{file.name}")
-    fresh.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    lists_closed = _LIST.sub(lambda found: " ".join(found[0].split()), json.dumps(content, indent=2))
+    fresh.write_text(lists_closed + "\n", encoding="utf-8")
     fresh.replace(file)
 
 

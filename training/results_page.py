@@ -119,8 +119,9 @@ def _read(folder: Path) -> Iterable[Measured]:
 
 
 def _introduction(corpora: dict[str, Rows]) -> str:
-    spent = {one.get("target_tokens", BUDGET) for rows in corpora.values() for seeds in rows.values() for one in seeds}
-    budget = f"{max(spent, default=BUDGET) / 1e6:.2g} million"
+    every = [one for rows in corpora.values() for seeds in rows.values() for one in seeds]
+    spent = max((one["target_tokens"] for one in every if "target_tokens" in one), default=BUDGET)
+    budget = f"{spent / 1e6:.2g} million"
     sizes = ", ".join(f"{name.removesuffix('_size')} {size}" for name, size in SIZES.items())
     return f"""# What the models foretell, row by row
 
@@ -132,9 +133,11 @@ As in MovieTriples, dialogues are cut into windows of three utterances, here suc
 is a target, the first of a window from a zero state. The vocabulary is the {VOCABULARY_SIZE:,} commonest tokens of the
 training split. Perplexity is over all tokens, unknown words and the ends of utterances included, and so is the word
 error rate, the share of tokens that were not the likeliest after the true ones before them. Every network learns from
-{budget} target tokens in all, with the same optimiser, batches and sizes ({sizes}); the rows with subtitles
-spend {PAIRS_SHARE:.0%} of them on question-answer pairs first. The encoder reads in one direction except in the row
-called Bi. Of the n-grams the order, up to five, and whether earlier utterances are a history are chosen by validation.
+{budget} target tokens in all, with the same optimiser, batches and sizes
+({sizes}); the rows with subtitles spend {PAIRS_SHARE:.0%} of them on
+question-answer pairs first. The encoder reads in one direction except in the row called Bi. Of the n-grams, which read
+the whole training split once, the order (up to five) and whether earlier utterances are a history are chosen by
+validation.
 
 *Fresh* are the windows of which no utterance of {LONG} tokens or more stands in training, whatever its case and
 punctuation. Models are compared on them, and validation windows are all fresh. Intervals are 95 %, from drawing
@@ -209,7 +212,7 @@ def _orderings(corpora: dict[str, Rows]) -> str:
     ]
     for lower, upper in (*_PAPER, *_OTHERS):
         names = f"{_short(lower)} < {_short(upper)}"
-        paper = f"{ROWS[lower].paper} < {ROWS[upper].paper}" if (lower, upper) in _PAPER else ""
+        paper = f"{ROWS[lower].paper:.2f} < {ROWS[upper].paper:.2f}" if (lower, upper) in _PAPER else ""
         cells = [_cell(corpora.get(corpus, {}), lower, upper) for corpus in SOURCES]
         lines.append(f"| {names} | {paper} | {' | '.join(cells)} |")
     return "\n".join([*lines, "", *(_verdicts(corpus, corpora.get(corpus, {})) for corpus in SOURCES)])
