@@ -6,6 +6,7 @@ Knows bytes and their encoding, not what the text means.
 import codecs
 import gzip
 import lzma
+import os
 import tarfile
 import zipfile
 import zlib
@@ -181,7 +182,19 @@ class Corpus:
 def _files_under(path: Path) -> list[Path]:
     if path.is_file():
         return [path]
-    return sorted(file for file in path.rglob("*") if file.is_file() and not _is_hidden(file.relative_to(path)))
+    return sorted(file for file in _walk(path, set()) if file.is_file() and not _is_hidden(file.relative_to(path)))
+
+
+def _walk(folder: Path, entered: set[Path]) -> Iterator[Path]:
+    """Everything in a folder and in those below it, linked ones too, each folder once however it is reached."""
+    if folder.resolve() in entered or not os.access(folder, os.R_OK | os.X_OK):
+        return
+    entered.add(folder.resolve())
+    for entry in folder.iterdir():
+        if entry.is_dir():
+            yield from _walk(entry, entered)
+        else:
+            yield entry
 
 
 def _is_hidden(path: PurePath) -> bool:

@@ -144,6 +144,16 @@ def test_a_file_that_cannot_be_opened_is_named_and_the_rest_is_read(tmp_path: Pa
     assert bad == [(str(tmp_path / "gone.txt"), "not readable")]
 
 
+def test_a_linked_folder_is_read_and_none_is_read_twice(tmp_path: Path) -> None:
+    for name in ("here/a.txt", "elsewhere/b.txt"):
+        (tmp_path / name).parent.mkdir()
+        (tmp_path / name).write_text("Hello.\nHi.\n")
+    (tmp_path / "here" / "linked").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "elsewhere" / "round").symlink_to(tmp_path / "here")
+    corpus = Corpus([tmp_path / "here"], lambda *fault: None)
+    assert [document.stem for document in corpus.documents()] == ["a", "b"]
+
+
 def test_bad_files_are_named_and_counted_and_the_rest_is_prepared(tmp_path: Path) -> None:
     (tmp_path / "in").mkdir()
     write_chat(tmp_path / "in/good.jsonl", ("Hi.", "Hello.", "Bye."))
