@@ -13,7 +13,7 @@ matplotlib.use("Agg")
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 
-from training.evaluate import FREQUENT, HUMANS, RANDOM
+from training.evaluate import FREQUENT, HUMANS, MODEL, RANDOM
 
 _NAMES = {
     "perplexity": "perplexity",
@@ -58,20 +58,27 @@ def save(report: dict[str, Any], turns: list[dict[str, Any]], out: Path | None, 
 
 
 def draw(report: dict[str, Any], turns: list[dict[str, Any]], picture: Path) -> None:
-    """Perplexities, shares, and the lengths of replies beside those of people; writes a PNG."""
-    figure, (left, middle, right) = plt.subplots(
-        1, 3, figsize=(15, 4.5), layout="constrained", width_ratios=(1, 2.2, 1.2)
-    )
-    _bars(left, {"checkpoint": report}, _PERPLEXITIES)
-    left.set(title="perplexity a token")
-    _bars(middle, {"checkpoint": report, **_others(report)}, _SHARES)
-    middle.set(title=f"shares, of {report['contexts']:,} replies", ylim=(0, 1))
-    middle.legend()
-    for who, key in (("checkpoint", "reply"), ("people", "human")):
-        lengths = [len(turn[key].split()) for turn in turns]
-        right.hist(lengths, bins=range(0, 42), density=True, histtype="step", label=who)
-    right.set(title="length of replies", xlabel="words, as between spaces", ylabel="share")
-    right.legend()
+    """Perplexities, shares, lengths and fluency of replies beside those of people; writes a PNG."""
+    figure, panels = plt.subplots(1, 4, figsize=(18, 4.5), layout="constrained", width_ratios=(1, 2.2, 1, 1))
+    perplexities, shares, lengths, fluency = panels
+    _bars(perplexities, {"model": report}, _PERPLEXITIES)
+    perplexities.set(title="perplexity a token")
+    _bars(shares, {"model": report, **_others(report)}, _SHARES)
+    shares.set(title=f"shares, of {report['contexts']:,} replies", ylim=(0, 1))
+    shares.legend()
+    for who, key, speaker in (("model", "reply", MODEL), ("people", "human", HUMANS)):
+        words = [len(turn[key].split()) for turn in turns]
+        lengths.hist(words, bins=range(0, 42), density=True, histtype="step", label=who)
+        judged = [turn["scores"][speaker]["fluency"] for turn in turns if "fluency" in turn["scores"][speaker]]
+        if judged:
+            fluency.hist(judged, bins=np.arange(-10, 0.1, 0.25), density=True, histtype="step", label=who)
+        if judged and speaker == HUMANS:
+            fluency.axvspan(*np.percentile(judged, (25, 75)), alpha=0.15, color="C1", label="their quartiles")
+    lengths.set(title="length of replies", xlabel="words, as between spaces", ylabel="share")
+    fluency.set(title="fluency: by the language model", xlabel="log-probability a token")
+    for panel in (lengths, fluency):
+        if panel.get_legend_handles_labels()[0]:
+            panel.legend()
     figure.suptitle(f"{report['checkpoint']} on {report['corpus']}")
     figure.savefig(picture, dpi=110)
     plt.close(figure)
