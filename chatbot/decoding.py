@@ -94,15 +94,16 @@ class DecodingConfig:
 
 
 GREEDY = DecodingConfig(method="greedy")
-DEFAULT = DecodingConfig(
+DEFAULT = DecodingConfig(  # found by benchmarks/tune_decoding.py
     candidates=16,
-    temperature=0.8,
+    temperature=1.0,
     top_k=40,
-    top_p=0.9,
+    top_p=0.95,
     length_penalty=1.0,
-    mmi_lambda=0.4,
-    relevance_weight=0.25,
+    mmi_lambda=0.6,
+    relevance_weight=0.5,
     repetition_weight=3.0,
+    min_tokens=3,
 )
 
 
