@@ -134,7 +134,7 @@ def _hear(model: HRED, contexts: Sequence[Sequence[Ids]]) -> Tensor:
     states = model.initial_state(len(contexts))
     for turn in range(max(map(len, contexts))):
         rows = [row for row, utterances in enumerate(contexts) if turn < len(utterances)]
-        states[rows] = model.listen(*closed([contexts[row][turn] for row in rows]), states[rows])
+        states[rows] = model.listen(*closed([list(contexts[row][turn]) for row in rows]), states[rows])
     return states
 
 
