@@ -475,7 +475,7 @@ def test_a_very_long_utterance_is_read_at_its_beginning_and_end(checkpoint: Chec
 
 
 def test_a_reply_repeats_no_recent_utterance_word_for_word(engine: ChatEngine) -> None:
-    decoding = replace(DEFAULT, max_tokens=1, candidates=32, top_p=1.0)
+    decoding = replace(DEFAULT, min_tokens=1, max_tokens=1, candidates=32, top_p=1.0)
     said: tuple[str, ...] = ()
     for seed in range(8):
         reply = engine.reply(ReplyRequest("Hello", context=said, decoding=decoding, seed=seed))
