@@ -6,6 +6,7 @@ conversations are all rows of one batch; a search may join or leave between two 
 """
 
 import math
+from collections import deque
 from collections.abc import Iterable, Iterator, Sequence, Set
 from dataclasses import dataclass
 from itertools import accumulate, chain, groupby, pairwise
@@ -14,17 +15,13 @@ from typing import Literal, NamedTuple, Protocol
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn.functional import cross_entropy
 
-from data.batches import pack
 from data.vocabulary import BOS, EOS, PAD, UNK
 
 Method = Literal["greedy", "beam", "sample"]
 Seed = int | tuple[int, ...] | None
 
 NEVER = (PAD, UNK, BOS)
-_DRAWN_FROM = 2  # times as many responses are found as are drawn
-_LOGITS_ROWS = 512  # that exist at once
 
 
 class Model(Protocol):
@@ -39,22 +36,9 @@ class Model(Protocol):
 
     def decode_step(self, tokens: Tensor, memory: Tensor, state: Tensor) -> tuple[Tensor, Tensor]: ...
 
-    def write(self, inputs: Tensor, sizes: Sequence[int], state: Tensor) -> Tensor: ...  # packed (Q,), (N, S) -> (Q, E)
-
-    def logits(self, readouts: Tensor) -> Tensor: ...  # (Q, E) -> (Q, V)
-
     def encode(self, utterances: Tensor, lengths: Tensor) -> Tensor: ...  # (N, T), (N,) -> (N, D)
 
     def relevance(self, state: Tensor, vectors: Tensor) -> Tensor: ...  # (N, S), (N, D) -> (N,)
-
-
-class Responses(Protocol):
-    """What people answered elsewhere; `chatbot.retrieval.Responses` is one."""
-
-    def find(
-        self, states: Tensor, earlier: Sequence[Sequence[Sequence[int]]], count: int
-    ) -> list[list[tuple[int, ...]]]:
-        """Up to `count` responses to each of the states (n, S), which were reached over the utterances `earlier`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +55,6 @@ class DecodingConfig:
     top_k: int = 0  # sample among the k likeliest tokens; 0: among all
     top_p: float = 1.0  # and among the fewest of them that hold this share of the probability
     candidates: int = 1  # samples drawn for one reply
-    retrieved: int = 0  # human responses that stand for choice beside them, where the checkpoint has an index of some
     mmi_lambda: float = 0.0  # weight of log p(y), so that a reply that would fit anywhere counts for less
     relevance_weight: float = 0.0
     repetition_weight: float = 0.0
@@ -84,12 +67,8 @@ class DecodingConfig:
             "method must be greedy, beam or sample": self.method in ("greedy", "beam", "sample"),
             "beam_size and candidates must be at least 1": min(self.beam_size, self.candidates) >= 1,
             "several candidates are drawn by method sample only": self.candidates == 1 or self.method == "sample",
-            "human responses must stand beside samples": self.retrieved == 0 or self.method == "sample",
             "temperature must be above 0": self.temperature > 0,
-            "top_k, retrieved and no_repeat_ngram must not be negative": min(
-                self.top_k, self.retrieved, self.no_repeat_ngram
-            )
-            >= 0,
+            "top_k and no_repeat_ngram must not be negative": min(self.top_k, self.no_repeat_ngram) >= 0,
             "top_p must be above 0 and at most 1": 0 < self.top_p <= 1,
             "length_penalty must not be negative": self.length_penalty >= 0,
             "1 <= min_tokens <= max_tokens must hold": 1 <= self.min_tokens <= self.max_tokens,
@@ -101,7 +80,7 @@ class DecodingConfig:
     @property
     def is_single_path(self) -> bool:
         """Whether the first token decoded is sure to be the reply's first token."""
-        return self.method == "greedy" or (self.method == "sample" and self.candidates == 1 and not self.retrieved)
+        return self.method == "greedy" or (self.method == "sample" and self.candidates == 1)
 
     @property
     def follows_prior(self) -> bool:
@@ -135,7 +114,6 @@ class Hypothesis:
     ids: tuple[int, ...] = ()
     log_probability: float = 0.0  # log p(y | state)
     log_prior: float = 0.0  # log p(y | zero state); 0 where the search does not follow it
-    is_retrieved: bool = False  # not decoded, but said by somebody
 
     @property
     def last(self) -> int:
@@ -265,17 +243,9 @@ def sampling_probabilities(log_probability: np.ndarray, config: DecodingConfig) 
 
 
 def start_searches(
-    model: Model,
-    states: Tensor,
-    configs: Sequence[DecodingConfig],
-    seeds: Sequence[Seed],
-    responses: Responses | None = None,
-    earlier: Sequence[Sequence[Sequence[int]]] = (),
+    model: Model, states: Tensor, configs: Sequence[DecodingConfig], seeds: Sequence[Seed]
 ) -> list[Search]:
-    """One search for each row of `states` (N, S), each with the human responses that it asks for among its candidates.
-
-    `earlier` is needed with `responses` alone: the utterances that led to each state.
-    """
+    """One search for each row of `states` (N, S)."""
     memory = model.start_decoding(states)  # (N, M)
     searches = [
         Search(config, state, start, seed)
@@ -286,47 +256,7 @@ def start_searches(
         prior = model.start_decoding(model.initial_state(1))  # (1, M)
         for search in followers:
             search.prior_memory = prior
-    if responses is not None:
-        asking = [(search, said) for search, said in zip(searches, earlier, strict=True) if search.config.retrieved]
-        if asking:
-            _add_responses(model, responses, *zip(*asking, strict=True))
     return searches
-
-
-def _add_responses(
-    model: Model, responses: Responses, searches: Sequence[Search], earlier: Sequence[Sequence[Sequence[int]]]
-) -> None:
-    """Gives each search as many responses as it asks for, with their log-probabilities, found in one batch.
-
-    They are drawn from some more that are as relevant, so that who asks again is not told the same again.
-    """
-    most = max(search.config.retrieved for search in searches)
-    found = responses.find(torch.cat([search.state for search in searches]), earlier, _DRAWN_FROM * most)
-    drawn = [
-        (search, ids[place])
-        for search, ids in zip(searches, found, strict=True)
-        for place in search.random.permutation(len(ids))[: search.config.retrieved]
-    ]
-    if not drawn:
-        return
-    states = torch.cat([search.state for search, _ in drawn] + [model.initial_state(len(drawn))])
-    given, alone = log_probabilities(model, states, [ids for _, ids in drawn] * 2).chunk(2)
-    for (search, ids), log_probability, log_prior in zip(drawn, given.tolist(), alone.tolist(), strict=True):
-        search.ended.append(Hypothesis(ids, log_probability, log_prior, is_retrieved=True))
-
-
-def log_probabilities(model: Model, states: Tensor, utterances: Sequence[Sequence[int]]) -> Tensor:
-    """log p(y | s) of N utterances in nats, their ends included, in one parallel pass: (N, S) -> (N,)."""
-    targets, lengths = closed(utterances)
-    lengths, order = lengths.sort(descending=True, stable=True)
-    targets = targets[order]
-    inputs = torch.cat([torch.full((len(targets), 1), BOS), targets[:, :-1]], dim=1)
-    (words, _, sizes), (wanted, _, _) = pack(inputs, lengths), pack(targets, lengths)
-    readouts = model.write(words, sizes, states[order])
-    parts = zip(readouts.split(_LOGITS_ROWS), wanted.split(_LOGITS_ROWS), strict=True)
-    surprise = torch.cat([cross_entropy(model.logits(rows), right, reduction="none") for rows, right in parts])
-    owners = order[torch.cat([torch.arange(size) for size in sizes])]
-    return -torch.zeros(len(order), dtype=surprise.dtype).index_add_(0, owners, surprise)
 
 
 def step(model: Model, searches: Iterable[Search], never: Sequence[int] = NEVER) -> None:
@@ -506,25 +436,19 @@ def decode(
     never: Sequence[int] = NEVER,
     max_batch: int = 64,
     earlier: Sequence[Sequence[Sequence[int]]] | None = None,
-    responses: Responses | None = None,
 ) -> list[list[Hypothesis]]:
     """Hypotheses, best first, for each of many dialogue states (N, S), for evaluation offline.
 
     `earlier` holds, for each state, the ids of the utterances that led to it, which a reply must not repeat.
     At most `max_batch` replies are in the batch at once; one that ends makes room for the next.
     """
-    contexts = [()] * len(states) if earlier is None else earlier
-    searches, live = list[Search](), list[Search]()
-    while live or len(searches) < len(states):
-        begin = len(searches)
-        places = range(begin, min(begin + max_batch - len(live), len(states)))
-        if places:
-            seeds = [(seed, place) for place in places]
-            said = [contexts[place] for place in places]
-            searches += start_searches(model, states[list(places)], [config] * len(places), seeds, responses, said)
-            live += searches[begin:]
+    searches = start_searches(model, states, [config] * len(states), [(seed, place) for place in range(len(states))])
+    waiting, live = deque(searches), list[Search]()
+    while waiting or live:
+        live += [waiting.popleft() for _ in range(min(len(waiting), max_batch - len(live)))]
         step(model, live, never)
         live = [search for search in live if not search.is_done]
+    contexts = [()] * len(searches) if earlier is None else earlier
     return [
         ranked(model, search.state, [search.ended], [config], [context])[0]
         for search, context in zip(searches, contexts, strict=True)

@@ -53,26 +53,3 @@ def compare(first: str, second: str, utterances: tuple[str, ...], file: Path | N
         checkpoints = {name: load_checkpoint(where) for name, where in names.items()}
         table = side_by_side(checkpoints, said or SAMPLE, seed)
     Console().print(table, markup=False)
-
-
-@models.command()
-@click.argument("where", metavar="CHECKPOINT")
-@click.argument("prepared", type=click.Path(path_type=Path))
-def index(where: str, prepared: Path) -> None:
-    """Let CHECKPOINT answer with what people said in the PREPARED folder, where that fits best.
-
-    The responses of its training dialogues then stand beside every reply's own candidates. They are given again word
-    for word, so their licence must allow it. Made anew, the index replaces the one before; delete the folder
-    `responses` in the checkpoint to do without.
-    """
-    from rich.console import Console
-    from rich.progress import track
-
-    from chatbot.checkpoint import CheckpointError, load_checkpoint
-    from chatbot.retrieval import index_responses
-
-    console = Console(stderr=True)
-    with told_to_user(CheckpointError, ValueError):
-        checkpoint = load_checkpoint(where)
-        count = index_responses(checkpoint, prepared, lambda items, what: track(items, what, console=console))
-    click.echo(f"{checkpoint.id} now knows {count:,} responses. A server that is running takes them at its next start.")
