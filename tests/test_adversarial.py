@@ -12,7 +12,7 @@ from chatbot.checkpoint import load_checkpoint
 from chatbot.model import HRED, ModelConfig
 from data.batches import Batch, make_batch
 from data.store import StoreWriter, TokenStore
-from data.vocabulary import BOS, EOS, PAD, SPECIALS, Vocabulary
+from data.vocabulary import BOS, EOS, PAD, SPECIALS, UNK, Vocabulary
 from training.adversarial import AdversarialStage, adversarial, discriminator_loss, rewards_of
 from training.config import AdversarialConfig, ConfigError, read_recipe
 from training.discriminator import Discriminator
@@ -72,6 +72,21 @@ def test_samples_are_drawn_from_the_models_own_distribution():
     second = torch.tensor([reply[1] if len(reply) > 1 else EOS for reply in spoken if reply[:1] == [begun]])
     share = second.bincount(minlength=len(first)) / len(second)
     torch.testing.assert_close(share, logits.softmax(dim=1)[0], rtol=0, atol=0.03)
+
+
+def test_a_share_of_samples_can_be_greedy():
+    model, states = small_model(), torch.randn(1, 8).expand(400, -1)
+    likeliest = unpacked(sample(model, states, max_tokens=4, greedy_share=1.0))
+    assert all(reply == likeliest[0] for reply in likeliest)
+    memory, last, expected = model.start_decoding(states[:1]), BOS, []
+    while last != EOS and len(expected) < 4:
+        logits, memory = model.decode_step(torch.tensor([last]), memory, states[:1])
+        last = int(logits[:, UNK:].index_fill(1, torch.tensor([BOS - UNK]), -torch.inf).argmax()) + UNK
+        expected += [last] if last != EOS else []
+    assert likeliest[0] == expected
+    some = unpacked(sample(model, states, max_tokens=4, greedy_share=0.5))
+    assert sum(reply == expected for reply in some) > 180
+    assert any(reply != expected for reply in some)
 
 
 def test_a_sample_ends_with_its_end_or_at_the_limit():
@@ -184,7 +199,7 @@ def test_a_validation_is_recorded_with_what_would_show_a_collapse(store, tmp_pat
     stage(store, tmp_path).run(quiet())
     rows = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
     assert [row["round"] for row in rows] == [0, 2, 4, 6]
-    for name in ("perplexity", "fooled", "reward", "discriminator_accuracy", "distinct_2", "mean_length"):
+    for name in ("perplexity", "fooled", "discriminator_accuracy", "distinct_2", "greedy_distinct_2", "mean_length"):
         assert all(row[name] >= 0 for row in rows)
 
 

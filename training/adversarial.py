@@ -196,7 +196,7 @@ class AdversarialStage:
         with self._autocast():
             with torch.no_grad():
                 states = self._states(batch)
-            replies = sample(self.model, states, self.config.max_tokens)
+            replies = sample(self.model, states, self.config.max_tokens, self.config.greedy_share)
             loss = discriminator_loss(self.discriminator.train(), batch, replies, self.config.max_tokens)
         _descend(loss, self.discriminator_optimiser, self.discriminator, self.config.clip_norm)
 
@@ -235,9 +235,10 @@ class AdversarialStage:
             metrics = {"stage": "adversarial", "rounds": position.round, "validation": figures}
             save_checkpoint(self.folder / "kept", self.model, self.vocabulary, metrics)
         console.print(
-            f"adversarial: round {position.round}, perplexity {figures['perplexity']:.1f}; of its samples "
-            f"{figures['fooled']:.0%} fool the discriminator, distinct-2 {figures['distinct_2']:.3f}, "
-            f"{figures['mean_length']:.1f} tokens",
+            f"adversarial: round {position.round}, perplexity {figures['perplexity']:.1f}; "
+            f"taken for human: people {figures['belief_human']:.2f}, samples {figures['belief_sample']:.2f}, greedy "
+            f"replies {figures['belief_greedy']:.2f}; distinct-2 of samples {figures['distinct_2']:.3f}, of greedy "
+            f"replies {figures['greedy_distinct_2']:.3f}",
             soft_wrap=True,
         )
         if position.is_stopped:
@@ -249,27 +250,35 @@ class AdversarialStage:
 
     @torch.no_grad()
     def _judge_samples(self) -> dict[str, float]:
-        """One sample a validation response, with the same random numbers each time: how the discriminator sees them."""
+        """What the model says to validation contexts, with the same random numbers each time, and what is believed of
+        it: a sample and a greedy reply each."""
         torch.manual_seed(self.seed)
-        self.discriminator.eval()
-        config, spoken, fooled, seen_through = self.config, list[list[int]](), list[Tensor](), list[Tensor]()
+        config, discriminator = self.config, self.discriminator.eval()
+        spoken: dict[str, list[list[int]]] = {"sample": [], "greedy": []}
+        beliefs: dict[str, list[Tensor]] = {"sample": [], "greedy": [], "human": []}
         order = np.random.default_rng(0)
         for place, batch in enumerate(batches(self.validation, config.batch_size, config.max_turns, order)):
             if place * config.batch_size >= config.validation_dialogues:
                 break
-            replies = sample(self.model, self._states(batch), config.max_tokens)
-            fooled.append(rewards_of(self.discriminator, batch, replies)[ends(replies.sizes)])
-            sizes = batch.response_sizes[: config.max_tokens]
-            people = Replies(batch.inputs, batch.targets[: sum(sizes)], sizes, torch.arange(sizes[0]))
-            seen_through.append(rewards_of(self.discriminator, batch, people)[ends(sizes)])
-            spoken += unpacked(replies)
-        machine, human = torch.cat(fooled), torch.cat(seen_through)
+            states, sizes = self._states(batch), batch.response_sizes[: config.max_tokens]
+            replies = {
+                "sample": sample(self.model, states, config.max_tokens),
+                "greedy": sample(self.model, states, config.max_tokens, greedy_share=1.0),
+                "human": Replies(batch.inputs, batch.targets[: sum(sizes)], sizes, torch.arange(sizes[0])),
+            }
+            for who, said in replies.items():
+                beliefs[who].append(rewards_of(discriminator, batch, said)[ends(said.sizes)])
+            for who, utterances in spoken.items():
+                utterances += unpacked(replies[who])
+        belief = {who: torch.cat(parts) for who, parts in beliefs.items()}
+        machine, human = belief["sample"], belief["human"]
         return {
             "fooled": float((machine > 0.5).float().mean()),
-            "reward": float(machine.mean()),
             "discriminator_accuracy": float((machine <= 0.5).float().mean() + (human > 0.5).float().mean()) / 2,
-            "distinct_2": distinct(spoken, 2),
-            "mean_length": sum(map(len, spoken)) / max(len(spoken), 1),
+            **{f"belief_{who}": float(parts.mean()) for who, parts in belief.items()},
+            "distinct_2": distinct(spoken["sample"], 2),
+            "greedy_distinct_2": distinct(spoken["greedy"], 2),
+            "mean_length": sum(map(len, spoken["sample"])) / max(len(spoken["sample"]), 1),
         }
 
     def _record(self, figures: dict[str, float]) -> None:

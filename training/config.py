@@ -97,7 +97,8 @@ class AdversarialConfig:
     learning_rate: Positive = 1e-4
     discriminator_learning_rate: Positive = 1e-3
     discriminator_size: Size = 192  # of its embeddings and states
-    discriminator_warmup: Annotated[int, Field(ge=0, strict=True)] = 100  # its steps before the first round
+    discriminator_warmup: Annotated[int, Field(ge=0, strict=True)] = 500  # its steps before the first round
+    greedy_share: Annotated[float, Field(ge=0, le=1, strict=True)] = 0.5  # of its machine replies; so it sees dull ones
     discriminator_steps: Whole = 5  # of a round
     generator_steps: Whole = 1  # of a round
     teacher_forcing_weight: Annotated[float, Field(ge=0, strict=True)] = 1.0

@@ -28,14 +28,18 @@ class Replies(NamedTuple):
 
 
 @torch.no_grad()
-def sample(model: HRED, states: Tensor, max_tokens: int) -> Replies:
-    """One reply a state (R, S), drawn word by word from the model's own distribution, all rows at once."""
+def sample(model: HRED, states: Tensor, max_tokens: int, greedy_share: float = 0.0) -> Replies:
+    """One reply a state (R, S), drawn word by word from the model's own distribution, all rows at once.
+
+    A share of them, chosen at random, takes the likeliest word at each step instead.
+    """
+    is_greedy = torch.rand(len(states)) < greedy_share
     ids = torch.full((len(states), max_tokens), PAD)
     alive, last = torch.arange(len(states)), torch.full((len(states),), BOS)
     memory = model.start_decoding(states)
     for place in range(max_tokens):
         logits, memory = model.decode_step(last, memory, states[alive])
-        last = ids[alive, place] = _draw(logits)
+        last = ids[alive, place] = _draw(logits, is_greedy[alive])
         going = last != EOS
         alive, last, memory = alive[going], last[going], memory[going]
         if not len(alive):
@@ -47,12 +51,13 @@ def sample(model: HRED, states: Tensor, max_tokens: int) -> Replies:
     return Replies(pack(before, lengths)[0], targets, sizes, order)
 
 
-def _draw(logits: Tensor) -> Tensor:
-    """One token a row: (N, V) -> (N,). By inverting the distribution function: one random number a row, not V."""
+def _draw(logits: Tensor, is_greedy: Tensor) -> Tensor:
+    """One token a row: (N, V), (N,) -> (N,). By inverting the distribution function: one random number a row, not V."""
     logits[:, [PAD, BOS]] = -math.inf  # no text holds them
     cumulative = logits.softmax(dim=1).cumsum(dim=1)
     thresholds = torch.rand(len(logits), 1) * cumulative[:, -1:]
-    return torch.searchsorted(cumulative, thresholds, right=True)[:, 0].clamp(max=logits.shape[1] - 1)
+    drawn = torch.searchsorted(cumulative, thresholds, right=True)[:, 0].clamp(max=logits.shape[1] - 1)
+    return torch.where(is_greedy, logits.argmax(dim=1), drawn) if is_greedy.any() else drawn
 
 
 def unpacked(replies: Replies) -> list[list[int]]:
