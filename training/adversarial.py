@@ -7,7 +7,6 @@ beginning of each, so that it can judge a reply word by word as it is written.
 Shapes: N rows, R responses, Q packed tokens, T tokens, E embedding, S state, V vocabulary.
 """
 
-import json
 import math
 import time
 from collections.abc import Callable, Iterator
@@ -20,8 +19,6 @@ import numpy as np
 import torch
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -32,12 +29,11 @@ from data.store import TokenStore
 from data.vocabulary import Vocabulary
 from training.config import AdversarialConfig, StageConfig
 from training.discriminator import HUMAN, MACHINE, Discriminator, ends, random_beginnings
-from training.loop import _patient_ctrl_c, _under, perplexities
+from training.loop import perplexities
 from training.measures import distinct
 from training.objective import Objective
 from training.policy import Replies, make_critic, policy_loss, sample, unpacked
-
-_SAVE_SECONDS = 120
+from training.resuming import SAVE_SECONDS, add_row, load_latest, patient_ctrl_c, save_latest
 
 
 def adversarial(
@@ -99,7 +95,7 @@ class Position:
 
 
 class AdversarialStage:
-    """See `adversarial`. Its folder holds what that of `training.loop.Stage` does, but for the curves."""
+    """See `adversarial`. Its folder holds what training.resuming describes, and `kept/`, the model to be returned."""
 
     def __init__(
         self,
@@ -139,16 +135,12 @@ class AdversarialStage:
         )
         self.position = Position()
         folder.mkdir(parents=True, exist_ok=True)
-        if self._latest.is_file():
-            self._resume()
-
-    @property
-    def _latest(self) -> Path:
-        return self.folder / "latest.safetensors"
+        if saved := load_latest(folder, Position, self._parts):
+            self.position, _ = saved
 
     def run(self, console: Console) -> HRED:
         """Trains to the end of the stage and returns the model it keeps; Ctrl-C as in `training.loop.Stage.run`."""
-        with _progress(console, self.config.rounds) as show, _patient_ctrl_c() as pressed:
+        with _progress(console, self.config.rounds) as show, patient_ctrl_c() as pressed:
             self._run(console, show, pressed)
         return load_checkpoint(self.folder / "kept").model.requires_grad_(True)
 
@@ -160,7 +152,7 @@ class AdversarialStage:
             else:
                 self._advance()
             show(self.position.round)
-            if due or pressed() or time.monotonic() - last_save > _SAVE_SECONDS:
+            if due or pressed() or time.monotonic() - last_save > SAVE_SECONDS:
                 self._save()
                 last_save = time.monotonic()
             if pressed():
@@ -230,7 +222,7 @@ class AdversarialStage:
         position.validated_at = position.round
         position.best_perplexity = min(position.best_perplexity, figures["perplexity"])
         position.is_stopped = figures["perplexity"] > config.worst_perplexity * position.best_perplexity
-        self._record(figures)
+        add_row(self.folder, asdict(position) | figures, "round")
         if not position.is_stopped:
             metrics = {"stage": "adversarial", "rounds": position.round, "validation": figures}
             save_checkpoint(self.folder / "kept", self.model, self.vocabulary, metrics)
@@ -281,58 +273,18 @@ class AdversarialStage:
             "mean_length": sum(map(len, spoken["sample"])) / max(len(spoken["sample"]), 1),
         }
 
-    def _record(self, figures: dict[str, float]) -> None:
-        """Adds a row to `metrics.jsonl`, in place of those of rounds that are gone through again after a kill."""
-        metrics, fresh = self.folder / "metrics.jsonl", self.folder / ".metrics.jsonl"
-        lines = metrics.read_text("utf-8").splitlines() if metrics.is_file() else []
-        rows = [row for row in map(json.loads, lines) if row["round"] < self.position.round]
-        rows.append(asdict(self.position) | figures)
-        fresh.write_text("".join(f"{json.dumps(row)}\n" for row in rows), encoding="utf-8")
-        fresh.replace(metrics)
-
     @property
-    def _parts(self) -> dict[str, nn.Module]:
-        return {"model.": self.model, "discriminator.": self.discriminator, "critic.": self.critic}
-
-    @property
-    def _optimisers(self) -> dict[str, torch.optim.Optimizer]:
-        return {"optimiser.": self.optimiser, "discriminator_optimiser.": self.discriminator_optimiser}
+    def _parts(self) -> dict[str, nn.Module | torch.optim.Optimizer]:
+        return {
+            "model": self.model,
+            "discriminator": self.discriminator,
+            "critic": self.critic,
+            "optimiser": self.optimiser,
+            "discriminator_optimiser": self.discriminator_optimiser,
+        }
 
     def _save(self) -> None:
-        tensors = {
-            f"{of}{name}": value for of, part in self._parts.items() for name, value in part.state_dict().items()
-        }
-        for of, optimiser in self._optimisers.items():
-            for index, state in optimiser.state_dict()["state"].items():
-                tensors |= {f"{of}{index}.{key}": value for key, value in state.items()}
-        fresh = self.folder / ".latest.safetensors"
-        save_file(tensors, fresh, metadata={"position": json.dumps(asdict(self.position))})
-        fresh.replace(self._latest)
-
-    def _resume(self) -> None:
-        try:
-            with safe_open(self._latest, "pt") as file:
-                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no mapping
-                self.position = Position(**json.loads(file.metadata()["position"]))
-        except (SafetensorError, ValueError, KeyError, TypeError) as error:
-            raise ValueError(f"{self._latest} is damaged; remove {self.folder} to begin the stage again.") from error
-        try:
-            for of, part in self._parts.items():
-                part.load_state_dict(_under(of, tensors))
-        except RuntimeError as error:
-            raise ValueError(
-                f"{self._latest} is of a network of other sizes; remove {self.folder} or name another run."
-            ) from error
-        for of, optimiser in self._optimisers.items():
-            _restore(optimiser, _under(of, tensors))
-
-
-def _restore(optimiser: torch.optim.Optimizer, tensors: dict[str, Tensor]) -> None:
-    state: dict[int, dict[str, Tensor]] = {}
-    for name, value in tensors.items():
-        index, key = name.split(".")
-        state.setdefault(int(index), {})[key] = value
-    optimiser.load_state_dict({"state": state, "param_groups": optimiser.state_dict()["param_groups"]})
+        save_latest(self.folder, self.position, self._parts, {})
 
 
 def _descend(loss: Tensor, optimiser: torch.optim.Optimizer, clipped: nn.Module, norm: float) -> None:

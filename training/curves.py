@@ -1,13 +1,15 @@
 """The curves of a stage as a picture, for people who would rather look than read."""
 
 import json
-from math import exp
+from math import exp, nan
 from pathlib import Path
 
 import matplotlib
 
 matplotlib.use("Agg")
 from matplotlib import pyplot as plt
+
+RECALL = "recall_at_1_of_10"  # in `metrics.jsonl`, where it could be measured
 
 
 def draw_curves(metrics: Path, picture: Path, title: str) -> None:
@@ -20,7 +22,7 @@ def draw_curves(metrics: Path, picture: Path, title: str) -> None:
     left.plot(tokens, [exp(row["training_loss"]) for row in rows], label="on the last batch learned", linestyle=":")
     left.set(title=f"{title}: perplexity", xlabel="million target tokens", yscale="log")
     left.legend()
-    right.plot(tokens, [row["recall_at_1_of_10"] for row in rows], color="tab:green")
+    right.plot(tokens, [row.get(RECALL, nan) for row in rows], color="tab:green")
     right.axhline(0.1, color="grey", linestyle=":", label="chance")
     right.set(title=f"{title}: recall@1 of 10", xlabel="million target tokens", ylim=(0, 1))
     right.legend()

@@ -1,12 +1,10 @@
 """One stage of training: batches in, a better model out; interrupted at any moment, it goes on where it was.
 
-A stage's folder holds `latest.safetensors` (weights, optimiser and progress in one file, replaced in one step),
-`metrics.jsonl`, `curves.png` and `kept/`, the checkpoint of the best (or the last) validation. Knows no corpus format.
+A stage's folder holds what training.resuming describes, `curves.png`, and `kept/`, the checkpoint of the best (or the
+last) validation. Knows no corpus format.
 """
 
-import json
 import math
-import signal
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -17,20 +15,17 @@ import numpy as np
 import torch
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
-from chatbot.checkpoint import in_layers, load_checkpoint, save_checkpoint
+from chatbot.checkpoint import load_checkpoint, save_checkpoint
 from chatbot.model import HRED
 from data.batches import Batch, batches, streams
 from data.store import TokenStore
 from data.vocabulary import Vocabulary
 from training.config import StageConfig
-from training.curves import draw_curves
+from training.curves import RECALL, draw_curves
 from training.objective import Objective, cross_entropy
-
-_SAVE_SECONDS = 120
+from training.resuming import SAVE_SECONDS, add_row, load_latest, patient_ctrl_c, save_latest
 
 
 @dataclass(slots=True)
@@ -82,12 +77,9 @@ class Stage:
         folder.mkdir(parents=True, exist_ok=True)
         if not (_responses(train) and _responses(validation)):
             raise ValueError(f"The stage '{name}' has no dialogues to learn from or to be judged by; prepare more.")
-        if self._latest.is_file():
-            self._resume()
-
-    @property
-    def _latest(self) -> Path:
-        return self.folder / "latest.safetensors"
+        if saved := load_latest(folder, Position, self._parts):
+            self.position, tensors = saved
+            self._last_states = tensors.get("last_states")
 
     def run(self, console: Console) -> HRED:
         """Trains to the end of the stage and returns the model it keeps.
@@ -95,7 +87,7 @@ class Stage:
         Ctrl-C ends it by KeyboardInterrupt once the step or the validation under way is done and saved; a second
         Ctrl-C does so at once, and the stage then goes on from its last save.
         """
-        with _progress(console, self.name, self.config.target_tokens) as show, _patient_ctrl_c() as pressed:
+        with _progress(console, self.name, self.config.target_tokens) as show, patient_ctrl_c() as pressed:
             self._run(console, show, pressed)
         return load_checkpoint(self.folder / "kept").model.requires_grad_(True)
 
@@ -108,7 +100,7 @@ class Stage:
             show(self.position)
             if validated := self._is_validation_due():
                 self._validate(console)
-            if validated or pressed() or time.monotonic() - last_save > _SAVE_SECONDS:
+            if validated or pressed() or time.monotonic() - last_save > SAVE_SECONDS:
                 self._save()
                 last_save = time.monotonic()
             if pressed():
@@ -179,8 +171,8 @@ class Stage:
         console.print(
             f"{self.name}: {position.target_tokens:,} target tokens, {speed:,.0f}/s, "
             f"perplexity {figures['perplexity']:.1f} (without the state {figures['perplexity_without_state']:.1f}, "
-            f"on the last batch learned {math.exp(self._training_loss):.1f}), "
-            f"recall@1 of 10 {figures['recall_at_1_of_10']:.2f}",
+            f"on the last batch learned {math.exp(self._training_loss):.1f})"
+            + (f", recall@1 of 10 {figures[RECALL]:.2f}" if RECALL in figures else ""),
             soft_wrap=True,
         )
 
@@ -196,49 +188,20 @@ class Stage:
             save_checkpoint(self.folder / "kept", self.model, self.vocabulary, metrics)
 
     def _record(self, figures: dict[str, float]) -> None:
-        """Adds a row to `metrics.jsonl`, in place of those of steps that are gone through again after a kill."""
-        metrics, fresh = self.folder / "metrics.jsonl", self.folder / ".metrics.jsonl"
-        lines = metrics.read_text("utf-8").splitlines() if metrics.is_file() else []
-        rows = [row for row in map(json.loads, lines) if row["step"] < self.position.step]
         learned = {"training_loss": self._training_loss, "learning_rate": self._learning_rate()}
-        rows.append(asdict(self.position) | learned | figures)
-        fresh.write_text("".join(f"{json.dumps(row)}\n" for row in rows), encoding="utf-8")
-        fresh.replace(metrics)
-        draw_curves(metrics, self.folder / "curves.png", self.name)
+        add_row(self.folder, asdict(self.position) | learned | figures, "step")
+        draw_curves(self.folder / "metrics.jsonl", self.folder / "curves.png", self.name)
 
     def _autocast(self) -> AbstractContextManager[object]:
         return torch.autocast("cpu", torch.bfloat16) if self.precision == "bfloat16" else nullcontext()
 
-    def _save(self) -> None:
-        tensors = {f"model.{name}": value for name, value in self.model.state_dict().items()}
-        if self._last_states is not None:
-            tensors["last_states"] = self._last_states
-        for index, state in self.optimiser.state_dict()["state"].items():
-            tensors |= {f"optimiser.{index}.{key}": value for key, value in state.items()}
-        fresh = self.folder / ".latest.safetensors"
-        save_file(tensors, fresh, metadata={"position": json.dumps(asdict(self.position))})
-        fresh.replace(self._latest)
+    @property
+    def _parts(self) -> dict[str, torch.nn.Module | torch.optim.Optimizer]:
+        return {"model": self.model, "optimiser": self.optimiser}
 
-    def _resume(self) -> None:
-        try:
-            with safe_open(self._latest, "pt") as file:
-                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no mapping
-                self.position = Position(**json.loads(file.metadata()["position"]))
-        except (SafetensorError, ValueError, KeyError, TypeError) as error:
-            raise ValueError(f"{self._latest} is damaged; remove {self.folder} to begin the stage again.") from error
-        try:
-            self.model.load_state_dict(in_layers(_under("model.", tensors)))
-        except RuntimeError as error:
-            raise ValueError(
-                f"{self._latest} is of a network of other sizes; remove {self.folder} or name another run."
-            ) from error
-        self._last_states = tensors.get("last_states")
-        state: dict[int, dict[str, Tensor]] = {}
-        for name, value in _under("optimiser.", tensors).items():
-            index, key = name.split(".")
-            state.setdefault(int(index), {})[key] = value
-        groups = self.optimiser.state_dict()["param_groups"]
-        self.optimiser.load_state_dict({"state": state, "param_groups": groups})
+    def _save(self) -> None:
+        carried_on = {} if self._last_states is None else {"last_states": self._last_states}
+        save_latest(self.folder, self.position, self._parts, carried_on)
 
 
 def carried(model: HRED, batch: Batch, last_states: Tensor | None) -> Tensor | None:
@@ -259,7 +222,7 @@ def _cut(store: TokenStore, config: StageConfig, order: np.random.Generator, ski
 @torch.no_grad()
 def perplexities(model: HRED, store: TokenStore, config: StageConfig) -> dict[str, float]:
     """How well a model foretells responses: perplexity a target token, with the tracked state and with none at all,
-    and how often its relevance picks the response among itself and nine others of its batch (recall@1 of 10)."""
+    and how often its relevance, where it has one, picks the response among itself and nine others of its batch."""
     total, blind, targets, hits, trials = 0.0, 0.0, 0, 0.0, 0
     ends: Tensor | None = None
     for seen, batch in enumerate(_cut(store, config, np.random.default_rng(0))):
@@ -272,11 +235,11 @@ def perplexities(model: HRED, store: TokenStore, config: StageConfig) -> dict[st
         targets += len(batch.targets)
         found, tried = _recall(model, before, vectors[batch.responses]) if model.has_relevance else (0.0, 0)
         hits, trials = hits + found, trials + tried
-    return {
+    figures = {
         "perplexity": math.exp(total / max(targets, 1)),
         "perplexity_without_state": math.exp(blind / max(targets, 1)),
-        "recall_at_1_of_10": hits / max(trials, 1),
     }
+    return figures | {RECALL: hits / trials} if trials else figures
 
 
 def _entropy(model: HRED, batch: Batch, before: Tensor) -> float:
@@ -300,26 +263,6 @@ def _recall(model: HRED, states: Tensor, vectors: Tensor) -> tuple[float, int]:
 def _responses(store: TokenStore) -> int:
     """How many utterances answer another: all but the first of each dialogue."""
     return len(store.utterances) - 1 - len(store)
-
-
-def _under(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
-
-
-@contextmanager
-def _patient_ctrl_c() -> Iterator[Callable[[], bool]]:
-    """Tells whether Ctrl-C was pressed instead of breaking off in mid-step; pressed again, it breaks off."""
-    presses: list[int] = []
-
-    def press(number: int, _: object) -> None:
-        presses.append(number)
-        signal.signal(signal.SIGINT, before)
-
-    before = signal.signal(signal.SIGINT, press)
-    try:
-        yield lambda: bool(presses)
-    finally:
-        signal.signal(signal.SIGINT, before)
 
 
 @contextmanager
