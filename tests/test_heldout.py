@@ -9,7 +9,8 @@ import pytest
 from chatbot.reply import CONTEXT_TURNS
 from data.store import StoreWriter
 from data.vocabulary import SPECIALS, Vocabulary
-from training.heldout import contexts_of, read_dialogues, rivals
+from tests.tiny_checkpoint import tiny_checkpoint
+from training.heldout import contexts_of, demand_shared_words, read_dialogues, rivals
 
 
 def chat(*utterances: str) -> str:
@@ -96,3 +97,10 @@ def test_there_are_no_rivals_where_too_few_say_different_things():
     contexts = contexts_of(dialogues, 100, 0)
     assert rivals(contexts, 7, np.random.default_rng(0)) is None
     assert rivals(contexts[:3], 3, np.random.default_rng(0)) is None
+
+
+def test_a_checkpoint_of_another_language_is_refused_in_one_sentence(tmp_path):
+    checkpoint = tiny_checkpoint(tmp_path / "model")
+    demand_shared_words(checkpoint, [["hello", "there", "mes", "amis"]])
+    with pytest.raises(ValueError, match="holds 25% of the words of this corpus only"):
+        demand_shared_words(checkpoint, [["hello", "tous"], ["mes", "amis"]])

@@ -13,6 +13,7 @@ people but past its context would succeed as well, so the machine is told from r
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
+from itertools import chain
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, cast, get_args
 
@@ -27,7 +28,7 @@ from data.batches import make_batch
 from data.store import TokenStore
 from data.vocabulary import UNK, Vocabulary
 from training.discriminator import HUMAN, MACHINE, Discriminator
-from training.heldout import contexts_of
+from training.heldout import contexts_of, demand_shared_words
 from training.judges import encoded
 from training.measures import estimate
 from training.scoring import Track, hear, straight
@@ -132,7 +133,7 @@ def adversuc(
     """Measures a checkpoint on a prepared folder's `corpus` (pairs or dialogues); the JSON of `chatbot adversuc`.
 
     The evaluator learns from up to `count` contexts and is judged by a fifth as many. Raises ValueError with a sentence
-    where the folder is no prepared one or a split is too small.
+    where the folder is no prepared one, a split is too small, or most of its words are unknown to the checkpoint.
     """
     vocabulary = vocabulary_of(prepared)
     shares = {"train": count, "validation": count // 5, "test": count // 5}
@@ -190,10 +191,9 @@ def _responses(
         for context in contexts_of(cast(Sequence[list[np.ndarray]], store), count, seed)
         if len(context.response) <= decoding.max_tokens and UNK not in context.response
     ]
-    heard = [
-        encoded(checkpoint.vocabulary, [[vocabulary.tokens[place] for place in ids] for ids in context.utterances])
-        for context in drawn
-    ]
+    contexts = [[[vocabulary.tokens[place] for place in ids] for ids in context.utterances] for context in drawn]
+    demand_shared_words(checkpoint, chain.from_iterable(contexts))
+    heard = [encoded(checkpoint.vocabulary, context) for context in contexts]
     said: list[np.ndarray] = []
     for start in track(range(0, len(drawn), _CHUNK), "Writing replies"):
         part = heard[start : start + _CHUNK]

@@ -7,6 +7,7 @@ somebody gave in another dialogue. A measure by which a control does as well as 
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
+from itertools import chain
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -16,7 +17,7 @@ from chatbot.checkpoint import Checkpoint
 from chatbot.decoding import DEFAULT, DecodingConfig, decode
 from data.tokenizer import detokenise
 from data.vocabulary import fold
-from training.heldout import Context, Tokens, contexts_of, rivals
+from training.heldout import Context, Tokens, contexts_of, demand_shared_words, rivals
 from training.judges import NOBODY, Judges, encoded, fluency, relevance
 from training.measures import Estimate, estimate, is_dull, is_repeat, most_frequent, ngrams, shares, words
 from training.scoring import Foretold, Track, foretell, hear, pointwise_gains, relevances, straight
@@ -57,7 +58,11 @@ def evaluate(
     decoding: DecodingConfig = DEFAULT,
     track: Track[Any] = straight,
 ) -> Evaluation:
-    """Measures a checkpoint on dialogues of two utterances or more, and its replies to `count` contexts of them."""
+    """Measures a checkpoint on dialogues of two utterances or more, and its replies to `count` contexts of them.
+
+    Raises ValueError with a sentence where most of their words are unknown to it.
+    """
+    demand_shared_words(checkpoint, chain.from_iterable(dialogues))
     model, vocabulary, random = checkpoint.model, checkpoint.vocabulary, np.random.default_rng((seed, 1))
     foretold = foretell(model, [encoded(vocabulary, dialogue) for dialogue in dialogues], random, track)
     contexts = contexts_of(dialogues, count, seed)

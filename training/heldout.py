@@ -4,20 +4,21 @@ Tokens of a prepared folder that its own vocabulary does not hold stay unknown t
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
+from chatbot.checkpoint import Checkpoint
 from chatbot.reply import CONTEXT_TURNS
 from data.corpus import Corpus, DocumentError
 from data.dialogues import Dialogue, DialogueReader
 from data.preparation import clean
 from data.store import TokenStore
 from data.tokenizer import detokenise
-from data.vocabulary import Vocabulary
+from data.vocabulary import UNK, Vocabulary
 
 Tokens = Sequence[str]
 Utterance = TypeVar("Utterance")
@@ -46,6 +47,18 @@ def read_dialogues(corpus: Path, on_bad: Callable[[str, str], None]) -> list[lis
         where = f"The test split of {corpus}" if is_prepared else str(corpus)
         raise ValueError(f"{where} holds no dialogue of two utterances or more to judge by; give another corpus.")
     return dialogues
+
+
+def demand_shared_words(checkpoint: Checkpoint, utterances: Iterable[Tokens]) -> None:
+    """Raises ValueError with a sentence where most tokens are unknown to the checkpoint, which makes figures a fraud:
+    nothing is foretold as well as that a word will be unknown."""
+    ids = [checkpoint.vocabulary.id_of(token) for tokens in utterances for token in tokens]
+    if ids.count(UNK) > len(ids) / 2:
+        known = 1 - ids.count(UNK) / len(ids)
+        raise ValueError(
+            f"The vocabulary of {checkpoint.id} holds {known:.0%} of the words of this corpus only; "
+            "give a corpus in the language that the checkpoint learned."
+        )
 
 
 def contexts_of(dialogues: Sequence[Sequence[Utterance]], count: int, seed: int) -> list[Context]:
