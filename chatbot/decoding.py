@@ -15,13 +15,17 @@ from typing import Literal, NamedTuple, Protocol
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn.functional import cross_entropy
 
+from data.batches import pack
 from data.vocabulary import BOS, EOS, PAD, UNK
 
 Method = Literal["greedy", "beam", "sample"]
 Seed = int | tuple[int, ...] | None
 
 NEVER = (PAD, UNK, BOS)
+_DRAWN_FROM = 2  # times as many responses are found as are offered
+_FORCED = 64  # utterances whose logits exist at once
 
 
 class Model(Protocol):
@@ -36,9 +40,22 @@ class Model(Protocol):
 
     def decode_step(self, tokens: Tensor, memory: Tensor, state: Tensor) -> tuple[Tensor, Tensor]: ...
 
+    def write(self, inputs: Tensor, sizes: Sequence[int], state: Tensor) -> Tensor: ...  # packed (Q,), (N, S) -> (Q, E)
+
+    def logits(self, readouts: Tensor) -> Tensor: ...  # (Q, E) -> (Q, V)
+
     def encode(self, utterances: Tensor, lengths: Tensor) -> Tensor: ...  # (N, T), (N,) -> (N, D)
 
     def relevance(self, state: Tensor, vectors: Tensor) -> Tensor: ...  # (N, S), (N, D) -> (N,)
+
+
+class Responses(Protocol):
+    """What people answered elsewhere; `chatbot.retrieval.Responses` is one."""
+
+    def find(
+        self, states: Tensor, earlier: Sequence[Sequence[Sequence[int]]], count: int
+    ) -> list[list[tuple[int, ...]]]:
+        """Up to `count` responses to each of the states (n, S), which were reached over the utterances `earlier`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +72,7 @@ class DecodingConfig:
     top_k: int = 0  # sample among the k likeliest tokens; 0: among all
     top_p: float = 1.0  # and among the fewest of them that hold this share of the probability
     candidates: int = 1  # samples drawn for one reply
+    retrieved: int = 0  # human responses that stand beside them, where the checkpoint has an index of some
     mmi_lambda: float = 0.0  # weight of log p(y), so that a reply that would fit anywhere counts for less
     relevance_weight: float = 0.0
     repetition_weight: float = 0.0
@@ -67,6 +85,8 @@ class DecodingConfig:
             "method must be greedy, beam or sample": self.method in ("greedy", "beam", "sample"),
             "beam_size and candidates must be at least 1": min(self.beam_size, self.candidates) >= 1,
             "several candidates are drawn by method sample only": self.candidates == 1 or self.method == "sample",
+            "retrieved must not be negative, and needs method sample": self.retrieved == 0
+            or (self.retrieved > 0 and self.method == "sample"),
             "temperature must be above 0": self.temperature > 0,
             "top_k and no_repeat_ngram must not be negative": min(self.top_k, self.no_repeat_ngram) >= 0,
             "top_p must be above 0 and at most 1": 0 < self.top_p <= 1,
@@ -80,7 +100,7 @@ class DecodingConfig:
     @property
     def is_single_path(self) -> bool:
         """Whether the first token decoded is sure to be the reply's first token."""
-        return self.method == "greedy" or (self.method == "sample" and self.candidates == 1)
+        return self.method == "greedy" or (self.method == "sample" and self.candidates == 1 and not self.retrieved)
 
     @property
     def follows_prior(self) -> bool:
@@ -114,6 +134,7 @@ class Hypothesis:
     ids: tuple[int, ...] = ()
     log_probability: float = 0.0  # log p(y | state)
     log_prior: float = 0.0  # log p(y | zero state); 0 where the search does not follow it
+    is_retrieved: bool = False  # not decoded, but said by somebody
 
     @property
     def last(self) -> int:
@@ -257,6 +278,53 @@ def start_searches(
         for search in followers:
             search.prior_memory = prior
     return searches
+
+
+def offer_responses(
+    model: Model, responses: Responses, searches: Sequence[Search], earlier: Sequence[Sequence[Sequence[int]]]
+) -> None:
+    """Gives each search that asks for them human responses to choose among, with the log-probabilities they have.
+
+    `earlier` are the utterances that led to each search's state. Those offered are drawn from more that were found, so
+    that who asks again is not told the same again; the samples are what they would have been without.
+    """
+    asking = [(search, said) for search, said in zip(searches, earlier, strict=True) if search.config.retrieved]
+    if not asking:
+        return
+    most = max(search.config.retrieved for search, _ in asking)
+    states = torch.cat([search.state for search, _ in asking])
+    found = responses.find(states, [said for _, said in asking], _DRAWN_FROM * most)
+    drawn = [
+        (search, ids[place])
+        for (search, _), ids in zip(asking, found, strict=True)
+        for place in search.random.spawn(1)[0].permutation(len(ids))[: search.config.retrieved]
+    ]
+    if not drawn:
+        return
+    utterances = [ids for _, ids in drawn]
+    given = log_probabilities(model, torch.cat([search.state for search, _ in drawn]), utterances)
+    alone = log_probabilities(model, model.initial_state(len(drawn)), utterances)
+    for (search, ids), log_probability, log_prior in zip(drawn, given.tolist(), alone.tolist(), strict=True):
+        search.ended.append(Hypothesis(ids, log_probability, log_prior, is_retrieved=True))
+
+
+def log_probabilities(model: Model, states: Tensor, utterances: Sequence[Sequence[int]]) -> Tensor:
+    """log p(y | s) of N utterances in nats, their ends included, in parallel: (N, S) -> (N,)."""
+    parts = range(0, len(utterances), _FORCED)
+    return torch.cat(
+        [_forced(model, states[start : start + _FORCED], utterances[start : start + _FORCED]) for start in parts]
+    )
+
+
+def _forced(model: Model, states: Tensor, utterances: Sequence[Sequence[int]]) -> Tensor:
+    targets, lengths = closed(utterances)
+    lengths, order = lengths.sort(descending=True, stable=True)
+    targets = targets[order]
+    inputs = torch.cat([torch.full((len(targets), 1), BOS), targets[:, :-1]], dim=1)
+    (words, _, sizes), (wanted, _, _) = pack(inputs, lengths), pack(targets, lengths)
+    nats = cross_entropy(model.logits(model.write(words, sizes, states[order])), wanted, reduction="none")
+    owners = order[torch.cat([torch.arange(size) for size in sizes])]
+    return -torch.zeros(len(order)).index_add_(0, owners, nats)
 
 
 def step(model: Model, searches: Iterable[Search], never: Sequence[int] = NEVER) -> None:
@@ -436,19 +504,22 @@ def decode(
     never: Sequence[int] = NEVER,
     max_batch: int = 64,
     earlier: Sequence[Sequence[Sequence[int]]] | None = None,
+    responses: Responses | None = None,
 ) -> list[list[Hypothesis]]:
     """Hypotheses, best first, for each of many dialogue states (N, S), for evaluation offline.
 
     `earlier` holds, for each state, the ids of the utterances that led to it, which a reply must not repeat.
     At most `max_batch` replies are in the batch at once; one that ends makes room for the next.
     """
+    contexts = [()] * len(states) if earlier is None else earlier
     searches = start_searches(model, states, [config] * len(states), [(seed, place) for place in range(len(states))])
+    if responses is not None:
+        offer_responses(model, responses, searches, contexts)
     waiting, live = deque(searches), list[Search]()
     while waiting or live:
         live += [waiting.popleft() for _ in range(min(len(waiting), max_batch - len(live)))]
         step(model, live, never)
         live = [search for search in live if not search.is_done]
-    contexts = [()] * len(searches) if earlier is None else earlier
     return [
         ranked(model, search.state, [search.ended], [config], [context])[0]
         for search, context in zip(searches, contexts, strict=True)

@@ -24,11 +24,13 @@ from chatbot.decoding import (
     Hypothesis,
     Search,
     closed,
+    offer_responses,
     ranked,
     start_searches,
     step,
 )
 from chatbot.reply import CONTEXT_TURNS, DialogueState, Reply, ReplyRequest, Status
+from chatbot.retrieval import open_responses
 from data.cleaning import normalise
 from data.vocabulary import EOS
 
@@ -79,6 +81,10 @@ class _Turn:
         return self.search
 
     @property
+    def earlier(self) -> list[list[int]]:
+        return [*self.context, self.utterance]
+
+    @property
     def candidates(self) -> list[Hypothesis]:
         """What the reply is chosen from; one that was stopped has what was streamed, be it nothing."""
         if self.live.is_done:
@@ -94,8 +100,12 @@ class ChatEngine:
     """Answers for one checkpoint. `with ChatEngine(checkpoint) as engine: engine.reply(ReplyRequest("Hello"))`."""
 
     def __init__(self, checkpoint: Checkpoint, decoding: DecodingConfig = DEFAULT, max_batch: int = 64) -> None:
-        """`decoding` is for requests that bring none; `max_batch` replies are decoded at once, others wait."""
+        """`decoding` is for requests that bring none; `max_batch` replies are decoded at once, others wait.
+
+        Raises CheckpointError where the checkpoint has an index of responses that is none of its own.
+        """
         self.checkpoint = checkpoint
+        self._responses = open_responses(checkpoint)
         self._decoding = decoding
         self._max_batch = max_batch
         self._never = (*NEVER, *_invisible_ids(checkpoint))
@@ -228,7 +238,11 @@ class ChatEngine:
         states = self._track(states, heard)
         decodings = [turn.decoding for turn in turns]
         seeds = [turn.request.seed for turn in turns]
-        for turn, search in zip(turns, start_searches(self.checkpoint.model, states, decodings, seeds), strict=True):
+        searches = start_searches(self.checkpoint.model, states, decodings, seeds)
+        if self._responses is not None:
+            earlier = [turn.earlier for turn in turns]
+            offer_responses(self.checkpoint.model, self._responses, searches, earlier)
+        for turn, search in zip(turns, searches, strict=True):
             turn.search = search
         self._batch.extend(turns)
 
@@ -246,19 +260,19 @@ class ChatEngine:
         """Chooses among the candidates of each ended reply and tracks the state over the one chosen."""
         states = torch.cat([turn.live.state for turn in turns])  # (n, S)
         candidates = [turn.candidates for turn in turns]
-        earlier = [[*turn.context, turn.utterance] for turn in turns]
+        earlier = [turn.earlier for turn in turns]
         ordered = ranked(self.checkpoint.model, states, candidates, [turn.decoding for turn in turns], earlier)
         chosen = [hypotheses[0] for hypotheses in ordered]
         after = self.checkpoint.model.listen(*closed([hypothesis.ids for hypothesis in chosen]), states)
         for turn, hypothesis, state in zip(turns, chosen, after, strict=True):
             self._batch.remove(turn)
-            self._answer(turn, self.checkpoint.vocabulary.decode(hypothesis.ids), state)
+            self._answer(turn, hypothesis, state)
 
-    def _answer(self, turn: _Turn, text: str, after: Tensor) -> None:
-        self._say(turn, text)
+    def _answer(self, turn: _Turn, chosen: Hypothesis, after: Tensor) -> None:
+        self._say(turn, self.checkpoint.vocabulary.decode(chosen.ids))
         before = self._kept(turn.live.state[0])
         status: Status = "completed" if turn.live.is_done else "stopped"
-        self._finish(turn, status, before, self._kept(after) if turn.text else before)
+        self._finish(turn, status, before, self._kept(after) if turn.text else before, chosen.is_retrieved)
 
     def _fail(self, turn: _Turn, error: Exception) -> None:
         logger.error("A reply failed.", exc_info=error)
@@ -279,8 +293,9 @@ class ChatEngine:
         status: Status,
         before: DialogueState | None = None,
         after: DialogueState | None = None,
+        is_retrieved: bool = False,
     ) -> None:
-        _call(turn.on_finished, Reply(turn.text, status, self.checkpoint.id, before, after))
+        _call(turn.on_finished, Reply(turn.text, status, self.checkpoint.id, before, after, is_retrieved))
 
     def _ids(self, text: str) -> list[int]:
         """Ids of a text, mended as the training text was; of a very long one, those of its beginning and its end."""

@@ -227,6 +227,7 @@ class FinishedReply:
     checkpoint: str
     state_before: bytes | None = None
     state_after: bytes | None = None
+    is_retrieved: bool = False  # its event says so
 
 
 class History:
@@ -339,7 +340,7 @@ class History:
             turn.state, turn.checkpoint = reply.state_after, reply.checkpoint
             message = session.get_one(Turn, turn.parent_id)
             message.state, message.checkpoint = reply.state_before, reply.checkpoint
-            return _append(session, conversation, "reply.completed", _completed(turn))
+            return _append(session, conversation, "reply.completed", _completed(turn, reply.is_retrieved))
 
     def reply_status(self, user_id: str, conversation_id: str, reply_id: str) -> str:
         with self._reads() as session:
@@ -506,13 +507,14 @@ def _start_reply(session: Session, conversation: Conversation, message: Turn) ->
     return turn, _append(session, conversation, "reply.started", data)
 
 
-def _completed(turn: Turn) -> dict[str, Any]:
+def _completed(turn: Turn, is_retrieved: bool) -> dict[str, Any]:
     return {
         "reply_id": turn.id,
         "parent_id": turn.parent_id,
         "text": turn.text,
         "status": turn.status,
         "checkpoint": turn.checkpoint,
+        "retrieved": is_retrieved,
         "created_at": turn.created_at.isoformat(),
     }
 

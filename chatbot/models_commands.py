@@ -53,3 +53,30 @@ def compare(first: str, second: str, utterances: tuple[str, ...], file: Path | N
         checkpoints = {name: load_checkpoint(where) for name, where in names.items()}
         table = side_by_side(checkpoints, said or SAMPLE, seed)
     Console().print(table, markup=False)
+
+
+@models.command()
+@click.argument("where", metavar="CHECKPOINT")
+@click.argument("prepared", type=click.Path(path_type=Path))
+@click.option("--source", "sources", multiple=True, help="A corpus in PREPARED whose licence allows that, by its name.")
+def index(where: str, prepared: Path, sources: tuple[str, ...]) -> None:
+    """Let CHECKPOINT also answer with what people said in the PREPARED folder, where that fits better.
+
+    The responses of its training dialogues then stand among every reply's candidates, to be given again word for word.
+    So only permissively licensed corpora are taken (chitchat, self_dialogue, synthetic_persona_chat) and those named by
+    --source; conversations of users never. The index is kept under $CHATBOT_HOME (var) and belongs to this checkpoint;
+    delete it to do without.
+    """
+    from rich.console import Console
+    from rich.progress import track
+
+    from chatbot.checkpoint import load_checkpoint
+    from chatbot.retrieval import PERMISSIVE, index_file, index_responses
+
+    console = Console(stderr=True)
+    with told_to_user(ValueError):
+        checkpoint = load_checkpoint(where)
+        allowed = (*PERMISSIVE, *sources)
+        count = index_responses(checkpoint, prepared, allowed, lambda items, what: track(items, what, console=console))
+    click.echo(f"{checkpoint.id} knows {count:,} responses, kept in {index_file(checkpoint)}.")
+    click.echo("A server that is running takes them at its next start.")

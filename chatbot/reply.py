@@ -37,7 +37,7 @@ class ReplyRequest:
 class Reply:
     """`state_before` is the state after the user's utterance, `state_after` the one after the reply.
 
-    Either is None where the reply ended before it was known.
+    Either is None where the reply ended before it was known. `is_retrieved` marks words that somebody said elsewhere.
     """
 
     text: str
@@ -45,3 +45,4 @@ class Reply:
     checkpoint: str
     state_before: DialogueState | None = None
     state_after: DialogueState | None = None
+    is_retrieved: bool = False

@@ -112,7 +112,7 @@ def _say(engine: "ChatEngine", request: ReplyRequest) -> Reply:
         try:
             piece = pieces.get()
             if not isinstance(piece, str):
-                click.echo()
+                click.secho("  (in the words of someone in another dialogue)" if piece.is_retrieved else "", dim=True)
                 return piece
             click.echo(piece, nl=False)
         except KeyboardInterrupt:

@@ -310,4 +310,5 @@ def _finished(reply: Reply) -> FinishedReply:
         reply.checkpoint,
         before.vector if before else None,
         after.vector if after else None,
+        reply.is_retrieved,
     )

@@ -6,6 +6,7 @@ const remarks = {
   waiting: "Waiting to be sent",
   stopped: "Stopped",
   failed: "This reply could not be finished",
+  retrieved: "In the words of someone in another dialogue",
 };
 
 /** Returns `{ node, update(turn) }`; the same node serves a turn from its first letter to its last rating. */
@@ -54,7 +55,8 @@ function botTurn(actions) {
     node.setAttribute("aria-busy", String(streaming));
     text.hidden = !turn.text;
     typing.hidden = !streaming || Boolean(turn.text);
-    remark.replaceChildren(remarks[turn.status] ?? "", ...(turn.status === "failed" ? [again] : []));
+    const standing = turn.retrieved ? "retrieved" : turn.status;
+    remark.replaceChildren(remarks[standing] ?? "", ...(turn.status === "failed" ? [again] : []));
     for (const { button, rating } of thumbs) {
       button.hidden = streaming || !turn.text;
       button.setAttribute("aria-pressed", String(turn.rating === rating));

@@ -1,0 +1,249 @@
+"""What people answered elsewhere, as further candidates: found by relevance, scored as any other, taken if they win.
+
+An index is made for one checkpoint from the training dialogues of a prepared folder, never from conversations. It is
+its owner's alone and part of no checkpoint, for it holds a corpus's text; `$CHATBOT_HOME/responses/ID.safetensors`:
+
+    tokens, offsets   ids of all responses end to end, and where each begins
+    vectors           of each response, projected
+    projection        of an utterance vector
+
+A relevance is the product of W s with an utterance vector, and a trained W has little rank. So vectors are kept
+projected on its largest left singular vectors: 96 numbers of 768 in the shipped checkpoint, which hold 97 % of W's
+square. The projected ones are searched exactly.
+
+Shapes: n states, N responses, S state, D utterance vector, P projected.
+"""
+
+import json
+import tempfile
+from collections.abc import Callable, Collection, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
+from torch import Tensor
+
+from chatbot.checkpoint import Checkpoint, CheckpointError
+from chatbot.decoding import encode_utterances
+from chatbot.home import home
+from chatbot.model import HRED
+from data.store import TokenStore
+from data.tokenizer import JOINER
+from data.vocabulary import UNK, Vocabulary
+
+PERMISSIVE = ("chitchat", "self_dialogue", "synthetic_persona_chat")  # MIT, BSD 3-Clause, CC BY 4.0
+SHORTEST, LONGEST = 4, 30  # tokens; what is shorter the model says as well, what is longer is a tale of somebody's own
+_FORMAT = "1"
+_PROJECTED = 96
+_BATCH = 256
+_SPARE = 4  # as many are looked at for each that is asked for, since some name what was not spoken of
+
+Track = Callable[[Sequence[int], str], Iterable[int]]  # goes through a sequence and shows how far it is
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Responses:
+    """`tokens` (T,) and `offsets` (N + 1,) hold the ids, `projection` (D, P) leads to the vectors of `index`.
+
+    `is_name` (V,) marks tokens that tell whom or what somebody spoke of: names and numbers.
+    """
+
+    model: HRED
+    tokens: np.ndarray
+    offsets: np.ndarray
+    projection: np.ndarray
+    index: Any  # faiss.Index
+    is_name: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.offsets) - 1
+
+    def __getitem__(self, place: int) -> tuple[int, ...]:
+        return tuple(self.tokens[self.offsets[place] : self.offsets[place + 1]].tolist())
+
+    def find(
+        self, states: Tensor, earlier: Sequence[Sequence[Sequence[int]]], count: int
+    ) -> list[list[tuple[int, ...]]]:
+        """Up to `count` responses to each of the states (n, S), most relevant first.
+
+        A name or a number in them must have been said `earlier` in the same dialogue: whatever else somebody named in
+        the corpus belonged to another life.
+        """
+        query = self.model.relevance_query(states).numpy() @ self.projection  # (n, P)
+        _, places = self.index.search(query, min(len(self), _SPARE * count))
+        found = []
+        for row, utterances in zip(places.tolist(), earlier, strict=True):
+            said = {token for ids in utterances for token in ids}
+            near = (self[place] for place in row)
+            found.append([ids for ids in near if all(token in said for token in ids if self.is_name[token])][:count])
+        return found
+
+
+def index_file(checkpoint: Checkpoint) -> Path:
+    """Where the index of a checkpoint is, if there is one; without the file it answers by itself."""
+    return home() / "responses" / f"{checkpoint.id}.safetensors"
+
+
+def open_responses(checkpoint: Checkpoint) -> Responses | None:
+    """The index of a checkpoint, if there is one.
+
+    Raises CheckpointError where it is damaged or was made for another checkpoint.
+    """
+    file = index_file(checkpoint)
+    if not file.is_file():
+        return None
+    try:
+        with safe_open(file, framework="np") as content:
+            about = content.metadata() or {}
+            parts = {name: content.get_tensor(name) for name in ("tokens", "offsets", "vectors", "projection")}
+        if about.get("format") != _FORMAT or not _is_whole(checkpoint, **parts):
+            raise ValueError("its parts are not those of one index")
+    except (ValueError, LookupError, TypeError, OSError, SafetensorError) as error:
+        raise CheckpointError(_useless(file, "is damaged or of another version")) from error
+    if about.get("checkpoint") != checkpoint.id:
+        raise CheckpointError(_useless(file, "was made for another checkpoint"))
+    index = _nearest(parts.pop("vectors").astype(np.float32))
+    return Responses(checkpoint.model, **parts, index=index, is_name=_names(checkpoint.vocabulary))
+
+
+def _is_whole(
+    checkpoint: Checkpoint, tokens: np.ndarray, offsets: np.ndarray, vectors: np.ndarray, projection: np.ndarray
+) -> bool:
+    """Whether the parts fit each other and the checkpoint, so that no search can go astray."""
+    width = projection.shape[-1]
+    return bool(
+        tokens.dtype == np.int32
+        and offsets.dtype == np.int64
+        and vectors.dtype == np.float16
+        and projection.dtype == np.float32
+        and tokens.ndim == 1
+        and vectors.shape == (len(offsets) - 1, width)
+        and projection.shape == (checkpoint.model.config.vector_size, width)
+        and len(vectors)
+        and offsets[0] == 0
+        and offsets[-1] == len(tokens)
+        and (np.diff(offsets) >= SHORTEST).all()
+        and tokens.min() > UNK
+        and tokens.max() < len(checkpoint.vocabulary)
+        and np.isfinite(vectors).all()
+        and np.isfinite(projection).all()
+    )
+
+
+def _nearest(vectors: np.ndarray) -> Any:
+    """(N, P) -> an index that finds the largest inner products, exactly; two bytes a number."""
+    import faiss  # here, for most have no index
+
+    faiss.omp_set_num_threads(1)  # a second pool of threads would be in the way of the model's
+    index = faiss.IndexScalarQuantizer(vectors.shape[1], faiss.ScalarQuantizer.QT_fp16, faiss.METRIC_INNER_PRODUCT)
+    index.train(vectors)
+    index.add(vectors)
+    return index
+
+
+@torch.no_grad()
+def index_responses(
+    checkpoint: Checkpoint,
+    prepared: Path,
+    sources: Collection[str] = PERMISSIVE,
+    track: Track = lambda items, _: items,
+) -> int:
+    """Makes the index of a checkpoint from the training dialogues of a prepared folder; how many responses it holds.
+
+    Raises ValueError with a sentence where the folder is not prepared, holds dialogues of other `sources` or nothing
+    that is fit, or the checkpoint can look nothing up.
+    """
+    model = checkpoint.model
+    if not model.has_relevance:
+        raise CheckpointError("A language model cannot tell which response is relevant; name another checkpoint.")
+    _check_sources(prepared, sources)
+    known = Vocabulary.load(prepared / "vocabulary.json").tokens
+    store = TokenStore.open(prepared / "dialogues" / "train")
+    if store.tokens.size and store.tokens.max() >= len(known):
+        raise ValueError(f"The dialogues in {prepared} are of another vocabulary than its own; prepare it again.")
+    responses = fit_responses(store, np.array([checkpoint.vocabulary.id_of(token) for token in known]))
+    if not responses:
+        raise ValueError(f"No response in {prepared} is fit to be given again; prepare more dialogues.")
+    left = torch.linalg.svd(model.relevance_map.weight.double(), full_matrices=False)[0]  # (D, min(D, S))
+    projection = left[:, :_PROJECTED].float()
+    starts = track(range(0, len(responses), _BATCH), "Encoding responses")
+    vectors = [_project(model, responses[start : start + _BATCH], projection) for start in starts]
+    parts = {
+        "tokens": np.concatenate([np.array(ids, np.int32) for ids in responses]),
+        "offsets": np.cumsum([0, *map(len, responses)], dtype=np.int64),
+        "vectors": np.concatenate(vectors),
+        "projection": np.ascontiguousarray(projection.numpy()),
+    }
+    _save(checkpoint, parts)
+    return len(responses)
+
+
+def _project(model: HRED, responses: Sequence[Sequence[int]], projection: Tensor) -> np.ndarray:
+    """(n, P) in float16; bfloat16 products are three times as fast, and good enough to find what is then scored."""
+    with torch.autocast("cpu", torch.bfloat16):
+        vectors = encode_utterances(model, responses)
+    return (vectors.float() @ projection).half().numpy()
+
+
+def _check_sources(prepared: Path, allowed: Collection[str]) -> None:
+    """Raises ValueError where dialogues of others than the allowed sources were prepared, or conversations."""
+    from chatbot.history import SOURCE
+
+    try:
+        kept = json.loads((prepared / "report.json").read_text("utf-8"))["kept"]
+        # Dialogues of two utterances are kept apart, as pairs; a source of nothing else has none that could be taken.
+        found = {name for name, sizes in kept.items() if sizes["utterances"] > 2 * sizes["dialogues"]}
+    except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
+        raise ValueError(f"{prepared} is not a prepared folder; make one with `chatbot prepare`.") from error
+    if SOURCE in found:
+        raise ValueError(
+            f"{prepared} holds users' conversations, which nobody else may read; prepare a folder without."
+        )
+    if others := sorted(found - set(allowed)):
+        raise ValueError(
+            f"{prepared} also holds {', '.join(others)}, which replies would repeat word for word; if the licence "
+            f"allows that, add {' '.join(f'--source {name}' for name in others)}, else prepare a folder without."
+        )
+
+
+def fit_responses(store: TokenStore, renumbered: np.ndarray) -> list[tuple[int, ...]]:
+    """The different utterances that answer another and can be said again, shortest first, under new ids."""
+    lengths = np.diff(store.utterances)
+    answers = np.ones(len(lengths), dtype=bool)
+    answers[store.dialogues[:-1]] = False
+    found = set()
+    for place in np.flatnonzero(answers & (lengths >= SHORTEST) & (lengths <= LONGEST)):
+        ids = renumbered[store.tokens[store.utterances[place] : store.utterances[place + 1]]]
+        if UNK not in ids:
+            found.add(tuple(ids.tolist()))
+    return sorted(found, key=lambda ids: (len(ids), ids))
+
+
+def _names(vocabulary: Vocabulary) -> np.ndarray:
+    """(V,) which tokens are numbers, or written with a capital in the middle of a sentence, but for the word I."""
+    cores = [token.strip(JOINER) for token in vocabulary.tokens]
+    return np.array(
+        [
+            any(map(str.isdigit, core)) or (core[:1].isupper() and core != "I" and not core.startswith("I'"))
+            for core in cores
+        ]
+    )
+
+
+def _save(checkpoint: Checkpoint, parts: dict[str, np.ndarray]) -> None:
+    """Writes an index beside its place and moves it there whole; one that stood there is replaced."""
+    place = index_file(checkpoint)
+    place.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=place.parent, prefix=f".{checkpoint.id}-") as scratch:
+        fresh = Path(scratch) / place.name
+        save_file(parts, fresh, {"format": _FORMAT, "checkpoint": checkpoint.id})
+        fresh.chmod(0o644)  # safetensors makes it its owner's alone; a server may be another user
+        fresh.replace(place)
+
+
+def _useless(file: Path, why: str) -> str:
+    return f"The index of responses in {file} {why}; make it anew with `chatbot models index` or delete it."
