@@ -299,7 +299,8 @@ class ChatEngine:
 
     def _ids(self, text: str) -> list[int]:
         """Ids of a text, mended as the training text was; of a very long one, those of its beginning and its end."""
-        ids = self.checkpoint.vocabulary.encode(normalise(_ends(text, _UTTERANCE_CHARACTERS)))
+        vocabulary = self.checkpoint.vocabulary
+        ids = vocabulary.encode(normalise(_ends(text, _UTTERANCE_CHARACTERS), vocabulary))
         return _ends(ids, _UTTERANCE_TOKENS)
 
     def _track(self, states: Tensor, heard: Sequence[Sequence[Sequence[int]]]) -> Tensor:
