@@ -35,8 +35,12 @@ def train(recipe: Recipe, console: Console) -> Path:
     prepared = recipe.corpus.prepared
     vocabulary = vocabulary_of(prepared)
     corpus = recipe.train.corpus or "dialogues"
-    if not _suffices(prepared / corpus):
-        raise ValueError(f"{prepared} holds too few {_TOO_FEW[corpus]} to learn from and be judged by; prepare more.")
+    for need in (corpus, recipe.adversarial.corpus if recipe.adversarial is not None else corpus):
+        if not _suffices(prepared / need):
+            raise ValueError(
+                f"{prepared} holds too few {_TOO_FEW[need]} to learn from and be judged by; "
+                f'prepare more, or name another corpus than "{need}" in the recipe.'
+            )
     _begin(recipe.run, vocabulary)
     torch.manual_seed(recipe.seed)
     model = HRED(ModelConfig(len(vocabulary), **asdict(recipe.model)))
