@@ -39,6 +39,7 @@ def test_every_shipped_recipe_can_be_read(shipped):
         (_SMALLEST + 'relevance_weight = 0.2\n[model]\nkind = "language-model"\n', "has no relevance"),
         (_SMALLEST + 'carry_state = true\n[model]\nkind = "seq2seq"\n', "has no state to carry"),
         (_SMALLEST + "frozen_words_tokens = 5\n", "add [word2vec]"),
+        (_SMALLEST + "final_learning_rate = 0.1\n", "final_learning_rate is where learning_rate comes down to"),
         ('precision = "float8"\n' + _SMALLEST, "'precision' cannot be 'float8'"),
         ('run = "r"\n[train]\ntarget_tokens = 10\n', "key 'corpus' is missing"),
         ("run = \n", "not valid TOML"),

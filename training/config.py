@@ -133,6 +133,9 @@ class Recipe:
             or not any(stage.relevance_weight for stage in (*stages, self.adversarial) if stage is not None),
             "a seq2seq has no state to carry; leave carry_state out": kind != "seq2seq"
             or not any(stage.carry_state for stage in stages),
+            "final_learning_rate is where learning_rate comes down to; lower it": all(
+                stage.final_learning_rate <= stage.learning_rate for stage in stages
+            ),
             "frozen_words_tokens freezes word2vec's words; add [word2vec] or leave it out": self.word2vec is not None
             or not any(stage.frozen_words_tokens for stage in stages),
         }
