@@ -3,7 +3,9 @@ of the score then chooses among the same ones.
 
     python benchmarks/tune_decoding.py CHECKPOINT PREPARED [--judges FOLDER] [--contexts 300]
 
-Contexts are of the validation split, never of the test split that figures are reported on.
+Where the checkpoint has an index of human responses (`chatbot models index`), several numbers of them are tried as
+well, beside the default samples. Contexts are of the validation split, never of the test split that figures are
+reported on.
 """
 
 import argparse
@@ -19,7 +21,8 @@ from rich.progress import track
 from rich.table import Table
 
 from chatbot.checkpoint import Checkpoint, load_checkpoint
-from chatbot.decoding import DEFAULT, DecodingConfig, Hypothesis, best_first, decode
+from chatbot.decoding import DEFAULT, DecodingConfig, Hypothesis, Responses, best_first, decode
+from chatbot.retrieval import open_responses
 from data.store import TokenStore
 from data.tokenizer import detokenise
 from data.vocabulary import Vocabulary
@@ -29,9 +32,10 @@ from training.measures import distinct, is_dull, is_repeat, unique_share
 from training.scoring import hear, relevances
 
 SAMPLINGS = [
-    replace(DEFAULT, temperature=temperature, top_k=top_k, top_p=top_p, candidates=20)
+    replace(DEFAULT, temperature=temperature, top_k=top_k, top_p=top_p, candidates=20, retrieved=0)
     for temperature, top_k, top_p in ((0.8, 40, 0.9), (1.0, 40, 0.95), (1.0, 200, 0.95), (1.2, 40, 0.95))
 ]
+RETRIEVALS = [replace(DEFAULT, retrieved=retrieved) for retrieved in (0, 1, 2, 4, 8)]
 WEIGHTINGS = {
     "mmi_lambda": (0.4, 0.6, 0.8, 1.0),
     "relevance_weight": (0.15, 0.25, 0.5),
@@ -72,10 +76,12 @@ def questions(checkpoint: Checkpoint, prepared: Path, count: int, judges: Judges
     return Questions(contexts, heard, [contexts[place].response for place in strangers[:, 0]], (low, high))
 
 
-def draw(checkpoint: Checkpoint, asked: Questions, decoding: DecodingConfig, judges: Judges) -> Pool:
+def draw(
+    checkpoint: Checkpoint, asked: Questions, decoding: DecodingConfig, responses: Responses | None, judges: Judges
+) -> Pool:
     model = checkpoint.model
     states = hear(model, asked.heard)
-    candidates = decode(model, states, decoding, earlier=asked.heard)
+    candidates = decode(model, states, decoding, earlier=asked.heard, responses=responses)
     own, fits, fluent = [], [], []
     assert judges.evaluator is not None
     assert judges.language_model is not None
@@ -99,10 +105,12 @@ def figures(checkpoint: Checkpoint, asked: Questions, pool: Pool, decoding: Deco
         best_first(group, decoding, own, heard)[0]
         for group, own, heard in zip(pool.candidates, pool.relevance, asked.heard, strict=True)
     ]
-    replies = [spoken(checkpoint, group[place]) for group, place in zip(pool.candidates, chosen, strict=True)]
+    picked = list(zip(pool.candidates, chosen, strict=True))
+    replies = [spoken(checkpoint, group[place]) for group, place in picked]
     texts = [detokenise(reply) for reply in replies]
     earlier = [[detokenise(said) for said in context.utterances] for context in asked.contexts]
     return {
+        "taken": float(np.mean([group[place].is_retrieved for group, place in picked])),
         "unique": unique_share(texts),
         "dull": float(np.mean([is_dull(text) for text in texts])),
         "repeats": float(np.mean([is_repeat(*pair) for pair in zip(texts, earlier, strict=True)])),
@@ -124,10 +132,11 @@ def main() -> None:
     asked = questions(checkpoint, options.prepared, options.contexts, judges)
     human = float(np.mean([len(context.response) for context in asked.contexts]))
     table = Table(title=f"{checkpoint.id}, {len(asked.contexts)} contexts, people say {human:.1f} tokens")
-    names = ("temperature", "top_k", "top_p", *WEIGHTINGS)
+    names = ("temperature", "top_k", "top_p", "retrieved", *WEIGHTINGS)
+    responses = open_responses(checkpoint)
     rows = []
-    for sampling in SAMPLINGS:
-        pool = draw(checkpoint, asked, sampling, judges)
+    for sampling in (*SAMPLINGS, *(RETRIEVALS if responses else ())):
+        pool = draw(checkpoint, asked, sampling, responses, judges)
         for values in product(*WEIGHTINGS.values()):
             decoding = replace(sampling, **dict(zip(WEIGHTINGS, values, strict=True)))
             rows.append((decoding, figures(checkpoint, asked, pool, decoding)))
@@ -135,7 +144,7 @@ def main() -> None:
         table.add_column(name, justify="right")
     for decoding, found in rows:
         table.add_row(*(f"{getattr(decoding, name)}" for name in names), *(f"{value:.3f}" for value in found.values()))
-    Console(width=160).print(table)
+    Console(width=180).print(table)
 
 
 if __name__ == "__main__":

@@ -116,6 +116,7 @@ class DecodingConfig:
 GREEDY = DecodingConfig(method="greedy")
 DEFAULT = DecodingConfig(  # found by benchmarks/tune_decoding.py
     candidates=16,
+    retrieved=2,
     temperature=1.0,
     top_k=40,
     top_p=0.95,

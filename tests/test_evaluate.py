@@ -10,6 +10,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from chatbot.cli import main
+from chatbot.retrieval import index_responses
 from tests.tiny_checkpoint import tiny_checkpoint
 from training.evaluate import foretelling_figures
 from training.judges import EVALUATOR, LANGUAGE_MODEL
@@ -148,3 +149,16 @@ def test_what_cannot_be_evaluated_is_one_sentence_and_exit_code_2():
         assert result.exit_code == 2, arguments
         assert "Traceback" not in result.output
         assert result.stderr.strip().splitlines()[-1].startswith("Error: ")
+
+
+def test_replies_are_measured_with_and_without_those_of_an_index() -> None:
+    model = tiny_checkpoint(Path("model"))
+    prepared = CliRunner().invoke(main, ["prepare", str(corpus(60)), "--out", "prepared"])
+    assert prepared.exit_code == 0, prepared.output
+    assert "has no index of responses" in evaluate("model", "talk.jsonl", "--retrieved", "4").output
+    index_responses(model, Path("prepared"), ["talk"])
+    shares = [report_of("model", "talk.jsonl", "--contexts", "20", *more)["retrieved_share"]
+              for more in ((), ("--retrieved", "0"), ("--retrieved", "40"))]  # fmt: skip
+    assert shares[1] == 0
+    assert 0 < shares[2] <= 1
+    assert np.mean([turn["scores"]["model"]["retrieved"] for turn in turns()]) == pytest.approx(shares[2])

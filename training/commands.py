@@ -1,6 +1,7 @@
 """`chatbot train` and `chatbot word2vec`."""
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -105,6 +106,11 @@ def judges(prepared: Path) -> None:
 @click.option(
     "--judges", type=click.Path(path_type=Path), help="Where `chatbot judges` left them ($CHATBOT_HOME/judges)."
 )
+@click.option(
+    "--retrieved", type=click.IntRange(min=0),
+    help="How many responses of the checkpoint's index (`chatbot models index`) stand among a reply's candidates; "
+    "0 does without.  [default: as in chat]",
+)  # fmt: skip
 def evaluate(
     checkpoint: str,
     corpus: Path,
@@ -113,6 +119,7 @@ def evaluate(
     out: Path | None,
     replies: Path | None,
     judges: Path | None,
+    retrieved: int | None,
 ) -> None:
     """Measure CHECKPOINT (a folder, `default` or `live`) on the dialogues of CORPUS, which it must not have seen.
 
@@ -123,6 +130,8 @@ def evaluate(
     from rich.progress import Progress
 
     from chatbot.checkpoint import load_checkpoint
+    from chatbot.decoding import DEFAULT
+    from chatbot.retrieval import open_responses
     from training.evaluate import evaluate as measure
     from training.evaluation_report import save, table_of
     from training.heldout import read_dialogues
@@ -132,6 +141,12 @@ def evaluate(
         raise UserError(f"There are no judges in {judges}; leave --judges out, or train them with `chatbot judges`.")
     with told_to_user(ValueError):
         loaded, jury = load_checkpoint(checkpoint), load_judges(judges or default_folder())
+        responses = open_responses(loaded)
+        if retrieved and responses is None:
+            raise UserError(
+                f"{loaded.id} has no index of responses; make one with `chatbot models index {checkpoint}`."
+            )
+        decoding = DEFAULT if retrieved is None else replace(DEFAULT, retrieved=retrieved)
         for file in filter(None, (out, replies)):
             file.parent.mkdir(parents=True, exist_ok=True)
         dialogues = read_dialogues(corpus, lambda name, reason: click.echo(f"Skipped in {name}: {reason}.", err=True))
@@ -140,7 +155,7 @@ def evaluate(
             def track(items: Sequence[Item], what: str) -> Iterable[Item]:
                 return bar.track(items, description=what)
 
-            found = measure(loaded, dialogues, contexts, seed, jury, track=track)
+            found = measure(loaded, dialogues, contexts, seed, jury, decoding, responses, track)
         report = {"corpus": str(corpus), **found.report}
         save(report, found.turns, out, replies)
     Console().print(table_of(report))

@@ -14,7 +14,7 @@ import numpy as np
 from torch import Tensor
 
 from chatbot.checkpoint import Checkpoint
-from chatbot.decoding import DEFAULT, DecodingConfig, decode
+from chatbot.decoding import DEFAULT, DecodingConfig, Hypothesis, Responses, decode
 from data.tokenizer import detokenise
 from data.vocabulary import fold
 from training.heldout import Context, Tokens, contexts_of, demand_shared_words, rivals
@@ -40,9 +40,10 @@ class Evaluation(NamedTuple):
 class Speaker:
     """Somebody who replied to each of N contexts, and what was found of each reply: (N,) under each name.
 
-    `dull` and `repeat` are there always; `relevance` and whether it `fits`, which is to be above that of the rival (a
-    tie counts half), where there is an evaluator; `fluency` and whether it is `fluent`, which is to lie between the
-    quartiles of the human responses, where there is a language model.
+    `dull` and `repeat` are there always, and whether it was `retrieved` for the model; `relevance` and whether it
+    `fits`, which is to be above that of the rival (a tie counts half), where there is an evaluator; `fluency` and
+    whether it is `fluent`, which is to lie between the quartiles of the human responses, where there is a language
+    model.
     """
 
     replies: Sequence[Tokens]
@@ -56,9 +57,12 @@ def evaluate(
     seed: int = 0,
     judges: Judges = NOBODY,
     decoding: DecodingConfig = DEFAULT,
+    responses: Responses | None = None,
     track: Track[Any] = straight,
 ) -> Evaluation:
     """Measures a checkpoint on dialogues of two utterances or more, and its replies to `count` contexts of them.
+
+    Among the candidates for a reply are as many of the human `responses` as `decoding` says.
 
     Raises ValueError with a sentence where most of their words are unknown to it.
     """
@@ -68,8 +72,10 @@ def evaluate(
     contexts = contexts_of(dialogues, count, seed)
     heard = [encoded(vocabulary, context.utterances) for context in contexts]
     states = hear(model, heard)
-    replies = _replies(checkpoint, states, heard, decoding, seed, track)
+    spoken = _replies(checkpoint, states, heard, decoding, seed, responses, track)
+    replies = [[vocabulary.tokens[place] for place in one.ids] for one in spoken]
     speakers, rival = _speakers(contexts, replies, _most_frequent(dialogues), rivals(contexts, 2, random))
+    speakers[MODEL].found["retrieved"] = np.array([one.is_retrieved for one in spoken])
     _look_at_words(contexts, speakers)
     _ask(judges, contexts, speakers, rival)
 
@@ -84,6 +90,7 @@ def evaluate(
         "contexts": len(contexts),
         "seed": seed,
         "decoding": asdict(decoding),
+        "retrieved_share": float(speakers[MODEL].found["retrieved"].mean()),
         "recall_by": "relevance" if model.has_relevance else "log p(y|s) - log p(y)",
         "judges": {name: judge and judge.id for name, judge in judges._asdict().items()},
         **_columns(figures, detokenise(speakers[FREQUENT].replies[0])),
@@ -114,15 +121,16 @@ def _replies(
     heard: Sequence[Sequence[Sequence[int]]],
     decoding: DecodingConfig,
     seed: int,
+    responses: Responses | None,
     track: Track[Any],
-) -> list[Tokens]:
+) -> list[Hypothesis]:
     """The reply to each state (N, S), which was reached over the utterances heard."""
-    replies: list[Tokens] = []
+    replies: list[Hypothesis] = []
     for start in track(range(0, len(states), _CHUNK), "Writing replies"):
         rows = slice(start, start + _CHUNK)
         of_chunk = int(np.random.SeedSequence((seed, start)).generate_state(1)[0])
-        found = decode(checkpoint.model, states[rows], decoding, of_chunk, earlier=heard[rows])
-        replies += [[checkpoint.vocabulary.tokens[place] for place in hypotheses[0].ids] for hypotheses in found]
+        found = decode(checkpoint.model, states[rows], decoding, of_chunk, earlier=heard[rows], responses=responses)
+        replies += [hypotheses[0] for hypotheses in found]
     return replies
 
 
