@@ -563,6 +563,19 @@ def test_a_known_event_changes_nothing_and_a_restarted_reply_begins_anew(page: P
     assert page.evaluate(script, started) == [True, "old words", "old words", "new"]
 
 
+def test_a_retrieved_reply_says_that_these_are_the_words_of_somebody_else(page: Page) -> None:
+    script = """async (turns) => {
+        const { turnView } = await import("/static/turn.js");
+        return turns.map((turn) => {
+            const { node, update } = turnView({ role: "bot" }, {});
+            update({ role: "bot", status: "completed", text: "So do I.", rating: 0, ...turn });
+            return node.querySelector(".remark").textContent;
+        });
+    }"""
+    remarks = page.evaluate(script, [{"retrieved": True}, {"retrieved": False}, {}])
+    assert remarks == ["In the words of someone in another dialogue", "", ""]
+
+
 def conversation_events(turns: int) -> list[dict[str, Any]]:
     found: list[tuple[str, dict[str, Any]]] = []
     for turn in range(turns):

@@ -25,8 +25,9 @@ from chatbot.decoding import (
 )
 from chatbot.engine import ChatEngine
 from chatbot.history import open_history
-from chatbot.reply import ReplyRequest
+from chatbot.reply import Reply, ReplyRequest
 from chatbot.retrieval import Responses, index_file, index_responses, open_responses
+from chatbot.talk import _Dialogue, _talk_in_terminal
 from data.store import StoreWriter
 from data.vocabulary import BOS, EOS, SPECIALS, Vocabulary
 from tests.tiny_checkpoint import tiny_model
@@ -230,6 +231,25 @@ def test_a_retrieved_reply_is_marked_in_the_event_that_is_stored(
     *_, ended = history.events_after(user, conversation, 0, 99)[0]
     assert (ended.type, ended.data["status"]) == ("reply.completed", "completed")
     assert ended.data["retrieved"] is (decoding is PREFERRING)
+
+
+@pytest.mark.parametrize("is_retrieved", [True, False])
+def test_a_retrieved_reply_is_marked_in_the_terminal(
+    is_retrieved: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    class Engine:
+        def submit(self, request: ReplyRequest, on_delta: Callable[[str], None], on_finished: Callable[[Reply], None]):
+            on_delta("So do I.")
+            on_finished(Reply("So do I.", "completed", "tiny", is_retrieved=is_retrieved))
+
+    monkeypatch.setattr("builtins.input", lambda prompt, lines=["I like films"]: lines.pop() if lines else end())
+    _talk_in_terminal(Engine(), _Dialogue(seed=0))
+    mark = "  (in the words of someone in another dialogue)" if is_retrieved else ""
+    assert capsys.readouterr().out == f"Bot: So do I.{mark}\n\n"
+
+
+def end() -> str:
+    raise EOFError
 
 
 def test_who_asks_again_is_offered_other_responses(indexed: Checkpoint) -> None:
