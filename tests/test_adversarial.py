@@ -57,12 +57,13 @@ def weights(*modules: torch.nn.Module) -> torch.Tensor:
 # The model as a policy
 
 
-def test_samples_are_drawn_from_the_models_own_distribution():
+@pytest.mark.parametrize("temperature", [1.0, 0.5])
+def test_samples_are_drawn_from_the_models_own_distribution(temperature):
     model, state = small_model(), torch.randn(1, 8)
-    spoken = unpacked(sample(model, state.expand(20_000, -1), max_tokens=2))
+    spoken = unpacked(sample(model, state.expand(20_000, -1), 2, temperature))
     logits, memory = model.decode_step(torch.tensor([BOS]), model.start_decoding(state), state)
     logits[:, [PAD, BOS]] = -torch.inf
-    first = logits.softmax(dim=1)[0]
+    first = (logits / temperature).softmax(dim=1)[0]
     found = torch.tensor([reply[0] if reply else EOS for reply in spoken]).bincount(minlength=len(first)) / 20_000
     torch.testing.assert_close(found, first, rtol=0, atol=0.012)
 
@@ -71,12 +72,12 @@ def test_samples_are_drawn_from_the_models_own_distribution():
     logits[:, [PAD, BOS]] = -torch.inf
     second = torch.tensor([reply[1] if len(reply) > 1 else EOS for reply in spoken if reply[:1] == [begun]])
     share = second.bincount(minlength=len(first)) / len(second)
-    torch.testing.assert_close(share, logits.softmax(dim=1)[0], rtol=0, atol=0.03)
+    torch.testing.assert_close(share, (logits / temperature).softmax(dim=1)[0], rtol=0, atol=0.03)
 
 
-def test_a_share_of_samples_can_be_greedy():
+def test_at_temperature_zero_the_likeliest_words_are_said():
     model, states = small_model(), torch.randn(1, 8).expand(400, -1)
-    likeliest = unpacked(sample(model, states, max_tokens=4, greedy_share=1.0))
+    likeliest = unpacked(sample(model, states, max_tokens=4, temperature=0))
     assert all(reply == likeliest[0] for reply in likeliest)
     memory, last, expected = model.start_decoding(states[:1]), BOS, []
     while last != EOS and len(expected) < 4:
@@ -84,9 +85,8 @@ def test_a_share_of_samples_can_be_greedy():
         last = int(logits[:, UNK:].index_fill(1, torch.tensor([BOS - UNK]), -torch.inf).argmax()) + UNK
         expected += [last] if last != EOS else []
     assert likeliest[0] == expected
-    some = unpacked(sample(model, states, max_tokens=4, greedy_share=0.5))
-    assert sum(reply == expected for reply in some) > 180
-    assert any(reply != expected for reply in some)
+    cooler, warmer = (unpacked(sample(model, states, 4, temperature)).count(expected) for temperature in (0.3, 1.0))
+    assert 400 > cooler > warmer
 
 
 def test_a_sample_ends_with_its_end_or_at_the_limit():
@@ -96,18 +96,20 @@ def test_a_sample_ends_with_its_end_or_at_the_limit():
     assert sum(replies.sizes) == len(replies.targets) == sum(len(reply) + (len(reply) < 4) for reply in spoken)
 
 
-def test_a_samples_log_probability_is_what_decoding_it_step_by_step_sums_to():
+@pytest.mark.parametrize("temperature", [1.0, 0.5])
+def test_a_samples_log_probability_is_what_decoding_it_step_by_step_sums_to(temperature):
     model, states = small_model(), torch.randn(3, 8)
-    replies = sample(model, states, max_tokens=6)
+    replies = sample(model, states, 6, temperature)
     readouts = model.write(replies.inputs, replies.sizes, states[replies.order])
     expected = 0.0
     for state, reply in zip(states.split(1), unpacked(replies), strict=True):
         memory, last = model.start_decoding(state), BOS
         for token in [*reply, EOS][:6]:
             logits, memory = model.decode_step(torch.tensor([last]), memory, state)
-            expected += float(logits.detach().log_softmax(dim=1)[0, token])
+            expected += float((logits.detach() / temperature).log_softmax(dim=1)[0, token])
             last = token
-    assert float(log_probability(model, readouts, replies.targets).sum().detach()) == pytest.approx(expected, abs=1e-4)
+    found = log_probability(model, readouts, replies.targets, temperature)
+    assert float(found.sum().detach()) == pytest.approx(expected, abs=1e-4)
 
 
 def test_the_policy_gradient_makes_rewarded_words_likelier():

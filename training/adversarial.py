@@ -188,7 +188,7 @@ class AdversarialStage:
         with self._autocast():
             with torch.no_grad():
                 states = self._states(batch)
-            replies = sample(self.model, states, self.config.max_tokens, self.config.greedy_share)
+            replies = sample(self.model, states, self.config.max_tokens, self.config.temperature)
             loss = discriminator_loss(self.discriminator.train(), batch, replies, self.config.max_tokens)
         _descend(loss, self.discriminator_optimiser, self.discriminator, self.config.clip_norm)
 
@@ -196,9 +196,9 @@ class AdversarialStage:
         batch = self._random_batch()
         with self._autocast():
             states = self._states(batch)
-            replies = sample(self.model, states, self.config.max_tokens)
+            replies = sample(self.model, states, self.config.max_tokens, self.config.temperature)
             rewards = rewards_of(self.discriminator.eval(), batch, replies)
-            policy, surprise = policy_loss(self.model, self.critic, states, replies, rewards)
+            policy, surprise = policy_loss(self.model, self.critic, states, replies, rewards, self.config.temperature)
             forced = self.objective(self.model, batch).total
             loss = policy + surprise + self.config.teacher_forcing_weight * forced
         _descend(loss, self.optimiser, self.model, self.config.clip_norm)
@@ -254,8 +254,8 @@ class AdversarialStage:
                 break
             states, sizes = self._states(batch), batch.response_sizes[: config.max_tokens]
             replies = {
-                "sample": sample(self.model, states, config.max_tokens),
-                "greedy": sample(self.model, states, config.max_tokens, greedy_share=1.0),
+                "sample": sample(self.model, states, config.max_tokens, config.temperature),
+                "greedy": sample(self.model, states, config.max_tokens, temperature=0),
                 "human": Replies(batch.inputs, batch.targets[: sum(sizes)], sizes, torch.arange(sizes[0])),
             }
             for who, said in replies.items():

@@ -93,12 +93,12 @@ class AdversarialConfig:
     corpus: Literal["pairs", "dialogues"] = "dialogues"
     batch_size: Whole = 128  # dialogues, or windows of long ones
     max_turns: Annotated[int, Field(ge=2, strict=True)] = 12  # the longest window of a dialogue
+    temperature: Positive = 1.0  # of samples (see training.policy)
     max_tokens: Whole = 30  # where a sample is cut, and a human response before it is judged
     learning_rate: Positive = 1e-4
     discriminator_learning_rate: Positive = 1e-3
     discriminator_size: Size = 192  # of its embeddings and states
-    discriminator_warmup: Annotated[int, Field(ge=0, strict=True)] = 500  # its steps before the first round
-    greedy_share: Annotated[float, Field(ge=0, le=1, strict=True)] = 0.5  # of its machine replies; so it sees dull ones
+    discriminator_warmup: Annotated[int, Field(ge=0, strict=True)] = 200  # its steps before the first round
     discriminator_steps: Whole = 5  # of a round
     generator_steps: Whole = 1  # of a round
     teacher_forcing_weight: Annotated[float, Field(ge=0, strict=True)] = 1.0

@@ -1,5 +1,7 @@
 """A model that talks as a policy that acts: its samples, and the gradient that makes the rewarded ones likelier.
 
+The policy is the model's distribution at a temperature, softmax(logits / temperature): below 1 it acts more as the
+model talks when it says what is likeliest, which is where its dullness shows.
 Shapes: R replies, Q packed tokens, T tokens, E embedding, S state, V vocabulary.
 """
 
@@ -28,18 +30,14 @@ class Replies(NamedTuple):
 
 
 @torch.no_grad()
-def sample(model: HRED, states: Tensor, max_tokens: int, greedy_share: float = 0.0) -> Replies:
-    """One reply a state (R, S), drawn word by word from the model's own distribution, all rows at once.
-
-    A share of them, chosen at random, takes the likeliest word at each step instead.
-    """
-    is_greedy = torch.rand(len(states)) < greedy_share
+def sample(model: HRED, states: Tensor, max_tokens: int, temperature: float = 1.0) -> Replies:
+    """One reply a state (R, S), drawn word by word from the policy, all rows at once; at 0 the likeliest words."""
     ids = torch.full((len(states), max_tokens), PAD)
     alive, last = torch.arange(len(states)), torch.full((len(states),), BOS)
     memory = model.start_decoding(states)
     for place in range(max_tokens):
         logits, memory = model.decode_step(last, memory, states[alive])
-        last = ids[alive, place] = _draw(logits, is_greedy[alive])
+        last = ids[alive, place] = _draw(logits, temperature)
         going = last != EOS
         alive, last, memory = alive[going], last[going], memory[going]
         if not len(alive):
@@ -51,13 +49,14 @@ def sample(model: HRED, states: Tensor, max_tokens: int, greedy_share: float = 0
     return Replies(pack(before, lengths)[0], targets, sizes, order)
 
 
-def _draw(logits: Tensor, is_greedy: Tensor) -> Tensor:
-    """One token a row: (N, V), (N,) -> (N,). By inverting the distribution function: one random number a row, not V."""
+def _draw(logits: Tensor, temperature: float) -> Tensor:
+    """One token a row: (N, V) -> (N,). By inverting the distribution function: one random number a row, not V."""
     logits[:, [PAD, BOS]] = -math.inf  # no text holds them
-    cumulative = logits.softmax(dim=1).cumsum(dim=1)
+    if temperature == 0:
+        return logits.argmax(dim=1)
+    cumulative = (logits / temperature).softmax(dim=1).cumsum(dim=1)
     thresholds = torch.rand(len(logits), 1) * cumulative[:, -1:]
-    drawn = torch.searchsorted(cumulative, thresholds, right=True)[:, 0].clamp(max=logits.shape[1] - 1)
-    return torch.where(is_greedy, logits.argmax(dim=1), drawn) if is_greedy.any() else drawn
+    return torch.searchsorted(cumulative, thresholds, right=True)[:, 0].clamp(max=logits.shape[1] - 1)
 
 
 def unpacked(replies: Replies) -> list[list[int]]:
@@ -70,28 +69,31 @@ def unpacked(replies: Replies) -> list[list[int]]:
     return spoken
 
 
-def log_probability(model: HRED, readouts: Tensor, targets: Tensor) -> Tensor:
-    """log p of each target, with its gradient: (Q, E), (Q,) -> (Q,). Logits exist for a chunk of rows at a time."""
+def log_probability(model: HRED, readouts: Tensor, targets: Tensor, temperature: float = 1.0) -> Tensor:
+    """log of the policy's probability of each target, with its gradient: (Q, E), (Q,) -> (Q,).
+
+    Logits exist for a chunk of rows at a time.
+    """
 
     def of(rows: Tensor, wanted: Tensor) -> Tensor:
-        return -F.cross_entropy(model.logits(rows), wanted, reduction="none")
+        return -F.cross_entropy(model.logits(rows) / temperature, wanted, reduction="none")
 
     chunks = zip(readouts.split(_CHUNK), targets.split(_CHUNK), strict=True)
     return torch.cat([recomputed(of, rows, wanted, use_reentrant=False) for rows, wanted in chunks])
 
 
 def policy_loss(
-    model: HRED, critic: nn.Module, states: Tensor, replies: Replies, rewards: Tensor
+    model: HRED, critic: nn.Module, states: Tensor, replies: Replies, rewards: Tensor, temperature: float = 1.0
 ) -> tuple[Tensor, Tensor]:
     """REINFORCE with a learned baseline (section 3.1): what to minimise for the model, and for the critic.
 
     Each word counts by how much more reward (Q,) it got than the critic foretold from what the decoder knew before it;
-    `states` (R, S) are those the replies were sampled from.
+    `states` (R, S) and the temperature are those the replies were sampled from and at.
     """
     readouts = model.write(replies.inputs, replies.sizes, states[replies.order])
     foretold = critic(readouts.detach().float())[:, 0]
     better = rewards - foretold.detach()
-    loss = -(better * log_probability(model, readouts, replies.targets)).mean()
+    loss = -(better * log_probability(model, readouts, replies.targets, temperature)).mean()
     return loss, F.mse_loss(foretold, rewards)
 
 
