@@ -178,9 +178,9 @@ def recipe_of(row: Row, prepared: Path, run: Path, target_tokens: int, seed: int
     of_pairs = round(target_tokens * PAIRS_SHARE) if row.subtitles else 0
 
     def stage(tokens: int, **changes: Any) -> StageConfig:
-        every = max(1, tokens // 8)
-        settings = {"batch_size": 32, "max_turns": WINDOW, "openings": True, "validate_every": every, "patience": 100}
-        return StageConfig(tokens, **{"learning_rate": LEARNING_RATE} | settings | changes)
+        judged = {"validate_every": max(1, tokens // 4), "validation_dialogues": 500, "patience": 100}
+        settings = {"learning_rate": LEARNING_RATE, "batch_size": 32, "max_turns": WINDOW, "openings": True}
+        return StageConfig(tokens, **settings | judged | changes)
 
     return Recipe(
         run=run,
