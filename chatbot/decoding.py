@@ -309,6 +309,7 @@ def offer_responses(
         search.ended.append(Hypothesis(ids, log_probability, log_prior, is_retrieved=True))
 
 
+@torch.no_grad()
 def log_probabilities(model: Model, states: Tensor, utterances: Sequence[Sequence[int]]) -> Tensor:
     """log p(y | s) of N utterances in nats, their ends included, in parallel: (N, S) -> (N,)."""
     parts = range(0, len(utterances), _FORCED)

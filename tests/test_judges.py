@@ -11,12 +11,13 @@ from rich.console import Console
 
 from chatbot.checkpoint import load_checkpoint
 from chatbot.cli import main
+from chatbot.decoding import log_probabilities
 from data.preparation import PrepareConfig, prepare
 from data.tokenizer import tokenise
 from tests.tiny_checkpoint import tiny_checkpoint
 from training import train
 from training.judges import EVALUATOR, LANGUAGE_MODEL, NOBODY, fluency, load_judges, relevance, train_judges
-from training.scoring import hear, log_probabilities
+from training.scoring import hear
 
 SAMPLES = Path(__file__).parent / "samples"
 

@@ -8,7 +8,7 @@ from chatbot.model import HRED
 from data.vocabulary import BOS, EOS
 from tests.tiny_checkpoint import tiny_model
 from training import scoring
-from training.scoring import elsewhere, foretell, hear, log_probabilities, pointwise_gains, relevances
+from training.scoring import elsewhere, foretell, hear, pointwise_gains, relevances
 
 VOCABULARY = 20
 KINDS = [{"kind": "hred"}, {"kind": "seq2seq", "cell": "lstm"}, {"kind": "language-model", "layers": 2}]
@@ -77,15 +77,6 @@ def test_elsewhere_is_any_other_dialogue_and_never_the_own():
     assert set(draws[:, 0]) == {1, 3}
     assert set(draws[:, 1]) == {0, 2, 3, 4}
     assert elsewhere(np.array([5, 5]), np.random.default_rng(0)) is None
-
-
-def test_log_probabilities_keep_the_order_of_responses_of_any_length(monkeypatch):
-    monkeypatch.setattr(scoring, "_ROWS", 2)
-    model = tiny_model(VOCABULARY)
-    responses = some_dialogues([5])[0]
-    states = hear(model, some_dialogues([2] * 5, seed=1))
-    expected = [-by_steps(model, state[None], response)[0] for state, response in zip(states, responses, strict=True)]
-    assert log_probabilities(model, states, responses) == pytest.approx(np.array(expected), rel=1e-4)
 
 
 def test_relevances_and_gains_are_given_for_each_reply_to_its_own_state(monkeypatch):

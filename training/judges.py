@@ -15,11 +15,12 @@ import numpy as np
 from rich.console import Console
 
 from chatbot.checkpoint import Checkpoint, load_checkpoint
+from chatbot.decoding import log_probabilities
 from chatbot.home import home
 from data.vocabulary import Vocabulary
 from training.config import CorpusConfig, NetworkConfig, Recipe, StageConfig
 from training.heldout import Tokens
-from training.scoring import hear, log_probabilities, relevances
+from training.scoring import hear, relevances
 from training.train import train
 
 EVALUATOR, LANGUAGE_MODEL = "evaluator", "language-model"
@@ -49,7 +50,7 @@ def fluency(language_model: Checkpoint, replies: Sequence[Tokens]) -> np.ndarray
     """Mean log-probability of a token of each reply, its end included, as if nothing had been said before: (N,)."""
     model, ids = language_model.model, encoded(language_model.vocabulary, replies)
     nothing_said = model.initial_state(1).expand(len(ids), -1)
-    return log_probabilities(model, nothing_said, ids) / (np.array([len(reply) for reply in ids]) + 1)
+    return log_probabilities(model, nothing_said, ids).numpy() / (np.array([len(reply) for reply in ids]) + 1)
 
 
 def encoded(vocabulary: Vocabulary, utterances: Sequence[Tokens]) -> list[list[int]]:

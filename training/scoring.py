@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from chatbot.decoding import closed, encode_utterances
+from chatbot.decoding import closed, encode_utterances, log_probabilities
 from chatbot.model import HRED
 from data.batches import Batch, make_batch
 
@@ -139,17 +139,6 @@ def _hear(model: HRED, contexts: Sequence[Sequence[Ids]]) -> Tensor:
 
 
 @torch.no_grad()
-def log_probabilities(model: HRED, states: Tensor, responses: Sequence[Ids]) -> np.ndarray:
-    """log p(response | state) in nats, its end included: (N, S) -> (N,)."""
-    found = np.empty(len(responses))
-    for start in range(0, len(responses), _ROWS):
-        batch = make_batch([[np.asarray(ids)] for ids in responses[start : start + _ROWS]], openings=True)
-        rows, _ = response_places(batch)
-        found[start + rows] = -response_scores(model, batch, states[start + rows])[0]
-    return found
-
-
-@torch.no_grad()
 def relevances(model: HRED, states: Tensor, replies: Sequence[Sequence[Ids]]) -> np.ndarray:
     """The relevance of K replies to each state: (N, S), N lists of K -> (N, K)."""
     found = []
@@ -163,10 +152,10 @@ def relevances(model: HRED, states: Tensor, replies: Sequence[Sequence[Ids]]) ->
 
 def pointwise_gains(model: HRED, states: Tensor, replies: Sequence[Sequence[Ids]]) -> np.ndarray:
     """log p(y|s) - log p(y) of K replies to each state, p(y) from a zero state: (N, S), N lists of K -> (N, K)."""
-    every = [ids for row in replies for ids in row]
+    every = [list(ids) for row in replies for ids in row]
     given = log_probabilities(model, states.repeat_interleave(len(replies[0]), dim=0), every)
     alone = log_probabilities(model, model.initial_state(1).expand(len(every), -1), every)
-    return (given - alone).reshape(len(replies), -1)
+    return (given - alone).view(len(replies), -1).double().numpy()
 
 
 def _per_response(values: Tensor, batch: Batch) -> np.ndarray:
