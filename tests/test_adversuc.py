@@ -81,6 +81,11 @@ def test_the_command_prints_a_table_and_writes_json(prepared):
     off = [abs(one["adversuc"] - one["expected"]) for one in known]
     assert len(known) == 4
     assert report["evaluator_reliability_error"] == pytest.approx(np.mean(off))
+    human, machine = report["replies"]["human"], report["replies"]["machine"]
+    assert human["mean_length"] == 1  # as the corpus was made
+    assert machine["mean_length"] > 1
+    assert 0 < machine["unique_share"] <= 1
+    assert human["dull_share"] == machine["dull_share"] == 0
 
 
 def test_a_corpus_that_is_too_small_is_refused_in_a_sentence(prepared):

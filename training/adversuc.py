@@ -30,7 +30,7 @@ from data.vocabulary import UNK, Vocabulary
 from training.discriminator import HUMAN, MACHINE, Discriminator
 from training.heldout import contexts_of, demand_shared_words
 from training.judges import encoded
-from training.measures import estimate
+from training.measures import distinct, estimate, is_dull, unique_share
 from training.scoring import Track, hear, straight
 from training.train import vocabulary_of
 
@@ -159,6 +159,7 @@ def adversuc(
         "machine_vs_random_accuracy": 1 - found[MACHINE_OR_RANDOM]["adversuc"],
         "evaluator_reliability_error": sum(abs(value - expected) for value, expected in known) / len(known),
         "situations": found,
+        "replies": {who: _liveliness(getattr(splits[-1], who), vocabulary) for who in ("machine", "human")},
     }
 
 
@@ -169,8 +170,23 @@ def table_of(report: dict[str, Any]) -> Table:
         low, high = found["interval"]
         expected = "" if found["expected"] is None else f"{found['expected']:.2f}"
         table.add_row(name, f"{found['adversuc']:.3f}", f"{low:.3f} - {high:.3f}", expected)
-    table.caption = f"evaluator reliability error {report['evaluator_reliability_error']:.3f}"
+    spoken = "; ".join(
+        f"{who}: {figures['dull_share']:.1%} dull, {figures['unique_share']:.1%} unique, "
+        f"distinct-2 {figures['distinct_2']:.3f}, {figures['mean_length']:.1f} tokens"
+        for who, figures in report["replies"].items()
+    )
+    table.caption = f"evaluator reliability error {report['evaluator_reliability_error']:.3f}\n{spoken}"
     return table
+
+
+def _liveliness(replies: Sequence[np.ndarray], vocabulary: Vocabulary) -> dict[str, float]:
+    texts = [vocabulary.decode(ids.tolist()) for ids in replies]
+    return {
+        "dull_share": sum(map(is_dull, texts)) / len(texts),
+        "unique_share": unique_share(texts),
+        "distinct_2": distinct([ids.tolist() for ids in replies], 2),
+        "mean_length": sum(map(len, replies)) / len(replies),
+    }
 
 
 def _responses(
