@@ -10,8 +10,16 @@ export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
 .PHONY: chat test lint train results
 
-chat: .venv/run
+chat: .venv/run .venv/responses
 	@exec .venv/bin/chatbot serve --port $(PORT)
+
+# What people answered in the corpus that is installed anyway, for the shipped model to choose among. Without it, it talks
+# all the same.
+.venv/responses: chatbot/pretrained/model.safetensors | .venv/run
+	@echo "Looking up what people answered in the chitchat corpus (once, some minutes) ..."
+	@{ test -d var/chitchat || .venv/bin/chatbot prepare chitchat --out var/chitchat; } \
+	  && .venv/bin/chatbot models index default var/chitchat || true
+	@touch $@
 
 test: .venv/test
 	$(call debian,command -v chromium || command -v chromium-browser || command -v google-chrome,chromium)
