@@ -290,16 +290,13 @@ def offer_responses(
     that who asks again is not told the same again; the samples are what they would have been without.
     """
     asking = [(search, said) for search, said in zip(searches, earlier, strict=True) if search.config.retrieved]
-    if not asking:
-        return
-    most = max(search.config.retrieved for search, _ in asking)
-    states = torch.cat([search.state for search, _ in asking])
-    found = responses.find(states, [said for _, said in asking], _DRAWN_FROM * most)
-    drawn = [
-        (search, ids[place])
-        for (search, _), ids in zip(asking, found, strict=True)
-        for place in search.random.spawn(1)[0].permutation(len(ids))[: search.config.retrieved]
-    ]
+    counts = {search.config.retrieved for search, _ in asking}
+    drawn = list(
+        chain.from_iterable(
+            _draw_responses(responses, [one for one in asking if one[0].config.retrieved == count], count)
+            for count in counts
+        )
+    )
     if not drawn:
         return
     utterances = [ids for _, ids in drawn]
@@ -307,6 +304,19 @@ def offer_responses(
     alone = log_probabilities(model, model.initial_state(len(drawn)), utterances)
     for (search, ids), log_probability, log_prior in zip(drawn, given.tolist(), alone.tolist(), strict=True):
         search.ended.append(Hypothesis(ids, log_probability, log_prior, is_retrieved=True))
+
+
+def _draw_responses(
+    responses: Responses, asking: Sequence[tuple[Search, Sequence[Sequence[int]]]], count: int
+) -> list[tuple[Search, tuple[int, ...]]]:
+    """`count` responses for each search, all of which ask for as many: more found for a neighbour would change them."""
+    states = torch.cat([search.state for search, _ in asking])
+    found = responses.find(states, [said for _, said in asking], _DRAWN_FROM * count)
+    return [
+        (search, ids[place])
+        for (search, _), ids in zip(asking, found, strict=True)
+        for place in search.random.spawn(1)[0].permutation(len(ids))[:count]
+    ]
 
 
 @torch.no_grad()

@@ -21,7 +21,9 @@ from chatbot.decoding import (
     decode,
     encode_utterances,
     log_probabilities,
+    offer_responses,
     score,
+    start_searches,
 )
 from chatbot.engine import ChatEngine
 from chatbot.history import open_history
@@ -262,6 +264,21 @@ def test_who_asks_again_is_offered_other_responses(indexed: Checkpoint) -> None:
         if one.is_retrieved
     }
     assert len(offered) == 2
+
+
+def test_what_is_offered_does_not_depend_on_who_else_asks(indexed: Checkpoint) -> None:
+    model, said = indexed.model, [ids_of(indexed, "do you like music")]
+    one_each = replace(RETRIEVING, retrieved=1)
+
+    def offered(seed: int, *neighbours: DecodingConfig) -> list[tuple[int, ...]]:
+        configs = [one_each, *neighbours]
+        searches = start_searches(model, model.initial_state(len(configs)), configs, [seed] * len(configs))
+        offer_responses(model, responses_of(indexed), searches, [said] * len(configs))
+        return [one.ids for one in searches[0].ended]
+
+    for seed in range(10):
+        assert len(offered(seed)) == 1
+        assert offered(seed, RETRIEVING, one_each) == offered(seed)
 
 
 def test_a_checkpoint_without_an_index_answers_as_ever_and_loads_no_library_for_it(checkpoint: Checkpoint) -> None:
