@@ -9,9 +9,11 @@ import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 
+from chatbot.checkpoint import save_checkpoint
 from chatbot.cli import main
 from chatbot.retrieval import index_responses
-from tests.tiny_checkpoint import tiny_checkpoint
+from data.vocabulary import SPECIALS, Vocabulary
+from tests.tiny_checkpoint import tiny_checkpoint, tiny_model
 from training.evaluate import foretelling_figures
 from training.judges import EVALUATOR, LANGUAGE_MODEL
 from training.scoring import Foretold
@@ -89,6 +91,16 @@ def test_judges_decide_fit_against_a_stranger_and_fluency_by_the_quartiles_of_pe
     assert report["humans"]["fluency_share"] >= 0.5
     assert None not in report["judges"].values()
     assert report["notes"] == []
+
+
+@pytest.mark.parametrize(("judge", "kind"), [(EVALUATOR, "hred"), (LANGUAGE_MODEL, "language-model")])
+def test_a_judge_of_another_language_is_refused(judge: str, kind: str) -> None:
+    tiny_checkpoint(Path("model"))
+    vocabulary = Vocabulary([*SPECIALS, "bonjour", "vous"])
+    save_checkpoint(Path("judges") / judge / "checkpoint", tiny_model(len(vocabulary), kind=kind), vocabulary, {})
+    result = evaluate("model", corpus(12), "--judges", "judges", "--contexts", "10")
+    assert result.exit_code == 2
+    assert "in the language that the judge (--judges) learned" in result.stderr
 
 
 def test_replies_are_written_with_what_was_said_before_and_the_seed_repeats_them():

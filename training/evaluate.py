@@ -64,9 +64,11 @@ def evaluate(
 
     Among the candidates for a reply are as many of the human `responses` as `decoding` says.
 
-    Raises ValueError with a sentence where most of their words are unknown to it.
+    Raises ValueError with a sentence where most of their words are unknown to it or to a judge.
     """
     demand_shared_words(checkpoint, chain.from_iterable(dialogues))
+    for judge in filter(None, judges):
+        demand_shared_words(judge, chain.from_iterable(dialogues), "judge (--judges)")
     model, vocabulary, random = checkpoint.model, checkpoint.vocabulary, np.random.default_rng((seed, 1))
     foretold = foretell(model, [encoded(vocabulary, dialogue) for dialogue in dialogues], random, track)
     contexts = contexts_of(dialogues, count, seed)

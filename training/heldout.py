@@ -49,15 +49,15 @@ def read_dialogues(corpus: Path, on_bad: Callable[[str, str], None]) -> list[lis
     return dialogues
 
 
-def demand_shared_words(checkpoint: Checkpoint, utterances: Iterable[Tokens]) -> None:
+def demand_shared_words(checkpoint: Checkpoint, utterances: Iterable[Tokens], part: str = "checkpoint") -> None:
     """Raises ValueError with a sentence where most tokens are unknown to the checkpoint, which makes figures a fraud:
-    nothing is foretold as well as that a word will be unknown."""
+    nothing is foretold as well as that a word will be unknown. `part` is what it plays, as the user knows it."""
     ids = [checkpoint.vocabulary.id_of(token) for tokens in utterances for token in tokens]
     if ids.count(UNK) > len(ids) / 2:
         known = 1 - ids.count(UNK) / len(ids)
         raise ValueError(
             f"The vocabulary of {checkpoint.id} holds {known:.0%} of the words of this corpus only; "
-            "give a corpus in the language that the checkpoint learned."
+            f"give a corpus in the language that the {part} learned."
         )
 
 
