@@ -88,6 +88,27 @@ def test_the_command_prints_a_table_and_writes_json(prepared):
     assert human["dull_share"] == machine["dull_share"] == 0
 
 
+def test_the_default_decoding_is_judged_by_its_own_words_among_responses_as_long_as_they_may_be(tmp_path):
+    checkpoint = tiny_checkpoint(tmp_path / "checkpoint")
+    generator = np.random.default_rng(0)
+    for split in ("train", "validation", "test"):
+        lengths = np.tile([2, 1, 2, 5], 50)  # contexts with a response too short for the model, and one that is not
+        with StoreWriter(tmp_path / "prepared" / "pairs" / split) as writer:
+            tokens = generator.integers(4, len(checkpoint.vocabulary), size=lengths.sum())
+            writer.extend(tokens, lengths, np.full(100, 2))
+    checkpoint.vocabulary.save(tmp_path / "prepared" / "vocabulary.json")
+    report = adversuc(checkpoint, tmp_path / "prepared", "pairs", "default", count=200)
+    assert report["decoding"]["retrieved"] == 0  # no index is asked, so none must be reported
+    assert report["replies"]["human"]["mean_length"] == 5
+
+
+def test_a_seed_that_is_too_large_is_refused(prepared):
+    arguments = [str(prepared / "checkpoint"), str(prepared / "prepared"), "--of", "pairs", "--contexts", "50"]
+    ran = CliRunner().invoke(main, ["adversuc", *arguments, "--seed", str(2**32)])
+    assert ran.exit_code == 2
+    assert "--seed" in ran.output
+
+
 def test_a_corpus_that_is_too_small_is_refused_in_a_sentence(prepared):
     from chatbot.checkpoint import load_checkpoint
 

@@ -12,7 +12,7 @@ people but past its context would succeed as well, so the machine is told from r
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from itertools import chain
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, cast, get_args
@@ -39,7 +39,7 @@ DECODINGS: dict[Decoding, DecodingConfig] = {
     "sample": DecodingConfig(no_repeat_ngram=0),
     "greedy": GREEDY,
     "beam": DecodingConfig(method="beam"),
-    "default": DEFAULT,
+    "default": replace(DEFAULT, retrieved=0),  # what people said would be judged as the machine's
 }
 assert tuple(DECODINGS) == get_args(Decoding)
 
@@ -200,12 +200,13 @@ def _responses(
 ) -> Responses:
     """Contexts with what people, the model and chance reply.
 
-    Left out are responses with words that nobody can say, or longer than the model's may be: they would tell it apart.
+    Left out are responses with words that nobody can say, or shorter or longer than the model's may be: they would tell
+    it apart.
     """
     drawn = [
         context
         for context in contexts_of(cast(Sequence[list[np.ndarray]], store), count, seed)
-        if len(context.response) <= decoding.max_tokens and UNK not in context.response
+        if decoding.min_tokens <= len(context.response) <= decoding.max_tokens and UNK not in context.response
     ]
     contexts = [[[vocabulary.tokens[place] for place in ids] for ids in context.utterances] for context in drawn]
     demand_shared_words(checkpoint, chain.from_iterable(contexts))

@@ -175,7 +175,9 @@ def evaluate(
     "--contexts", default=10_000, show_default=True, type=click.IntRange(min=50),
     help="How many contexts the evaluator learns from; it is judged by a fifth as many.",
 )  # fmt: skip
-@click.option("--seed", default=2017, show_default=True, type=click.IntRange(min=0), help="Of contexts and evaluator.")
+@click.option(
+    "--seed", default=2017, show_default=True, type=click.IntRange(0, 2**32 - 1), help="Of contexts and evaluator."
+)
 @click.option("--json", "out", type=click.Path(path_type=Path, dir_okay=False), help="Write the figures here.")
 def adversuc(
     checkpoint: str, prepared: Path, corpus: str, decoding: "Decoding", contexts: int, seed: int, out: Path | None
