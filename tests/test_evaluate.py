@@ -15,6 +15,7 @@ from chatbot.retrieval import index_responses
 from data.vocabulary import SPECIALS, Vocabulary
 from tests.tiny_checkpoint import tiny_checkpoint, tiny_model
 from training.evaluate import foretelling_figures
+from training.evaluation_report import table_of
 from training.judges import EVALUATOR, LANGUAGE_MODEL
 from training.scoring import Foretold
 
@@ -58,6 +59,12 @@ def turns() -> list[dict[str, Any]]:
     return [json.loads(line) for line in Path("out/replies.jsonl").read_text("utf-8").splitlines()]
 
 
+def rows_of(report: dict[str, Any]) -> dict[str, list[Any]]:
+    """What the table says beside each label."""
+    labels, *columns = (list(column.cells) for column in table_of(report).columns)
+    return {label: list(cells) for label, *cells in zip(labels, *columns, strict=True)}
+
+
 def test_every_figure_comes_with_its_interval_beside_people_and_two_controls():
     tiny_checkpoint(Path("model"))
     report = report_of("model", corpus(12), "--contexts", "30")
@@ -74,6 +81,7 @@ def test_every_figure_comes_with_its_interval_beside_people_and_two_controls():
     assert 0 < stranger["dull_share"] < 1
     assert report["fit_share"] is report["fluency_share"] is None
     assert any("chatbot judges" in note for note in report["notes"])
+    assert "retrieved" not in rows_of(report)
     assert Path("out/report.png").read_bytes().startswith(b"\x89PNG")
 
 
@@ -163,6 +171,17 @@ def test_what_cannot_be_evaluated_is_one_sentence_and_exit_code_2():
         assert result.stderr.strip().splitlines()[-1].startswith("Error: ")
 
 
+def test_figures_that_would_be_drawn_over_are_kept_and_the_name_refused() -> None:
+    tiny_checkpoint(Path("model"))
+    result = evaluate("model", corpus(3), "--json", "figures.PNG", "--replies", "replies.jsonl")
+    assert result.exit_code == 2
+    assert result.stderr.strip().splitlines()[-1] == (
+        "Error: figures.PNG is the name of a picture; end the name after --json in .json."
+    )
+    assert not Path("figures.PNG").read_bytes().startswith(b"\x89PNG")
+    assert len(Path("replies.jsonl").read_text("utf-8").splitlines()) == 9
+
+
 def test_replies_are_measured_with_and_without_those_of_an_index() -> None:
     model = tiny_checkpoint(Path("model"))
     prepared = CliRunner().invoke(main, ["prepare", str(corpus(60)), "--out", "prepared"])
@@ -173,4 +192,5 @@ def test_replies_are_measured_with_and_without_those_of_an_index() -> None:
               for more in ((), ("--retrieved", "0"), ("--retrieved", "40"))]  # fmt: skip
     assert shares[1] == 0
     assert 0 < shares[2] <= 1
+    assert f"{shares[2]:.1%}" in rows_of(json.loads(Path("out/report.json").read_text("utf-8")))["retrieved"]
     assert np.mean([turn["scores"]["model"]["retrieved"] for turn in turns()]) == pytest.approx(shares[2])

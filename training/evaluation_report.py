@@ -44,17 +44,30 @@ def table_of(report: dict[str, Any]) -> Table:
         shown = "" if interval is None else f"{_number(name, interval[0])}–{_number(name, interval[1])}"
         others = (_number(name, other.get(name)) for other in _others(report).values())
         table.add_row(label, _number(name, report[name]), shown, *others)
+    if report["retrieved_share"]:
+        table.add_row("retrieved", _number("retrieved_share", report["retrieved_share"]))
     return table
 
 
 def save(report: dict[str, Any], turns: list[dict[str, Any]], out: Path | None, replies: Path | None) -> None:
-    """Writes the figures as JSON with their picture beside it, and the replies as JSONL, to where either should go."""
+    """Writes the figures as JSON with their picture beside it, and the replies as JSONL, to where either should go.
+
+    Raises ValueError as `picture_of` does, once both are written.
+    """
     if out is not None:
         out.write_text(json.dumps(report, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-        draw(report, turns, out.with_suffix(".png"))
     if replies is not None:
         lines = (f"{json.dumps(turn, ensure_ascii=False)}\n" for turn in turns)
         replies.write_text("".join(lines), encoding="utf-8")
+    if out is not None:
+        draw(report, turns, picture_of(out))
+
+
+def picture_of(out: Path) -> Path:
+    """Where the picture beside the JSON goes. Raises ValueError with a sentence where that is where the JSON is."""
+    if out.suffix.lower() == ".png":
+        raise ValueError(f"{out} is the name of a picture; end the name after --json in .json.")
+    return out.with_suffix(".png")
 
 
 def draw(report: dict[str, Any], turns: list[dict[str, Any]], picture: Path) -> None:
