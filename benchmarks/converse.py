@@ -2,14 +2,17 @@
 
     python benchmarks/converse.py CHECKPOINT [SEED]
 
-What the person says stands in conversations.txt and was written before any reply was read.
+What the person says stands in conversations.txt and was written before any reply was read. The chatbot speaks for
+itself: where the checkpoint has an index of human responses, nothing is taken from it.
 """
 
 import random
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 from chatbot.checkpoint import load_checkpoint
+from chatbot.decoding import DEFAULT
 from chatbot.engine import ChatEngine
 from chatbot.reply import ReplyRequest
 
@@ -30,7 +33,7 @@ def conversation(engine: ChatEngine, lines: list[str], seed: int) -> list[str]:
 def main(checkpoint: str, seed: int = 0) -> None:
     written = (Path(__file__).parent / "conversations.txt").read_text("utf-8").strip().split("\n\n")
     drawn = random.Random(seed).sample(written, COUNT)
-    with ChatEngine(load_checkpoint(checkpoint)) as engine:
+    with ChatEngine(load_checkpoint(checkpoint), replace(DEFAULT, retrieved=0)) as engine:
         for number, lines in enumerate(drawn, start=1):
             said = conversation(engine, lines.splitlines(), seed + number)
             print(f"### {number}\n")

@@ -22,6 +22,7 @@ _DECODINGS = {"as in chat": DEFAULT, "greedy": GREEDY}
 def side_by_side(checkpoints: dict[str, Checkpoint], utterances: Sequence[str], seed: int) -> Table:
     """A table of the replies of named checkpoints to each utterance, each said out of the blue.
 
+    What a checkpoint's index gave it to say is marked, for that tells nothing of how the checkpoint writes.
     Raises RuntimeError with a sentence where a checkpoint cannot reply.
     """
     table = Table("they hear", "decoding", *checkpoints, show_lines=True)
@@ -43,4 +44,4 @@ def _replies(
         replies = [engine.reply(ReplyRequest(utterance, seed=seed)) for utterance in utterances]
     if any(reply.status == "failed" for reply in replies):
         raise RuntimeError(f"{name} could not answer: its checkpoint may be broken. Compare another.")
-    return [reply.text for reply in replies]
+    return [f"{reply.text} (retrieved)" if reply.is_retrieved else reply.text for reply in replies]

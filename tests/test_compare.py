@@ -1,9 +1,12 @@
+from dataclasses import replace
+
 import pytest
 from click.testing import CliRunner
 
 from chatbot.checkpoint import load_checkpoint
 from chatbot.cli import main
-from chatbot.compare import SAMPLE, side_by_side
+from chatbot.compare import _DECODINGS, SAMPLE, side_by_side
+from chatbot.decoding import DEFAULT
 from tests.tiny_checkpoint import tiny_checkpoint
 
 
@@ -27,6 +30,19 @@ def test_each_utterance_is_answered_by_both_in_both_ways(folders):
     assert all(first)
     assert all(second)
     assert first != second
+
+
+def test_a_reply_that_is_a_response_of_the_index_is_marked(folders, monkeypatch):
+    class Responses:
+        def find(self, states, earlier, count):
+            return [[(4, 5, 6)] * count] * len(states)
+
+    monkeypatch.setattr("chatbot.engine.open_responses", lambda checkpoint: Responses())
+    monkeypatch.setitem(_DECODINGS, "as in chat", replace(DEFAULT, candidates=1, length_penalty=0.0, min_tokens=30))
+    table = side_by_side({"one": load_checkpoint(folders[0])}, ["Hello!"], seed=0)
+    in_chat, greedy = table.columns[2].cells
+    assert in_chat.endswith(" (retrieved)")
+    assert "(retrieved)" not in greedy
 
 
 def test_the_same_seed_gives_the_same_table(folders):
