@@ -1,3 +1,4 @@
+import contextlib
 import json
 import os
 import signal
@@ -226,8 +227,12 @@ preparation.prepare([{str(SAMPLES / "shop_talk.jsonl")!r}], Path({str(out)!r}), 
     while not list(out.parent.glob(".out.*/new/scratch/tokens.npy")):
         assert process.poll() is None
         time.sleep(0.05)
-    os.killpg(process.pid, signal.SIGINT)
-    assert process.wait(60) != 0
+    for _ in range(3):  # one that comes while a library calls back into Python may be lost
+        os.killpg(process.pid, signal.SIGINT)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(60)
+            break
+    assert process.returncode
     assert list(out.parent.iterdir()) == []
 
 
