@@ -18,8 +18,7 @@ chat: .venv/run .venv/responses
 .venv/responses: chatbot/pretrained/model.safetensors | .venv/run
 	@echo "Looking up what people answered in the chitchat corpus (once, some minutes) ..."
 	@{ test -d var/chitchat || .venv/bin/chatbot prepare chitchat --out var/chitchat; } \
-	  && .venv/bin/chatbot models index default var/chitchat || true
-	@touch $@
+	  && .venv/bin/chatbot models index default var/chitchat && touch $@ || echo "It is tried again the next time."
 
 test: .venv/test
 	$(call debian,command -v chromium || command -v chromium-browser || command -v google-chrome,chromium)
