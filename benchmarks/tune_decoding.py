@@ -35,7 +35,7 @@ SAMPLINGS = [
     replace(DEFAULT, temperature=temperature, top_k=top_k, top_p=top_p, candidates=20, retrieved=0)
     for temperature, top_k, top_p in ((0.8, 40, 0.9), (1.0, 40, 0.95), (1.0, 200, 0.95), (1.2, 40, 0.95))
 ]
-RETRIEVALS = [replace(DEFAULT, retrieved=retrieved) for retrieved in (0, 1, 2, 4, 8)]
+RETRIEVALS = [replace(DEFAULT, retrieved=retrieved) for retrieved in (0, 1, 2, 3, 4, 8)]
 WEIGHTINGS = {
     "mmi_lambda": (0.4, 0.6, 0.8, 1.0),
     "relevance_weight": (0.15, 0.25, 0.5),

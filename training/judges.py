@@ -2,8 +2,9 @@
 
 The *evaluator*, an HRED, says how well a reply fits its context: it is trained above all to tell the response that was
 given from those of other dialogues. The *language model* says how much a reply reads like talk at all, whatever was
-said before. Neither ever chooses a reply, so what they like cannot have been written to please them; but they come from
-the same corpora as the checkpoints they judge, and share their tastes as far as those go. See docs/evaluation.md.
+said before. Neither ever chooses a reply in the product. But the default decoding was chosen by a table that holds
+their figures (benchmarks/tune_decoding.py), so they are somewhat too kind to it; and they come from the same corpora as
+the checkpoints they judge, and share their tastes as far as those go. See docs/evaluation.md.
 """
 
 from collections.abc import Sequence
