@@ -13,7 +13,7 @@ from chatbot.model import HRED, ModelConfig
 from data.batches import Batch, make_batch
 from data.store import StoreWriter, TokenStore
 from data.vocabulary import BOS, EOS, PAD, SPECIALS, UNK, Vocabulary
-from training.adversarial import AdversarialStage, adversarial, discriminator_loss, rewards_of
+from training.adversarial import AdversarialStage, discriminator_loss, rewards_of
 from training.config import AdversarialConfig, ConfigError, read_recipe
 from training.discriminator import Discriminator
 from training.policy import Replies, log_probability, make_critic, policy_loss, sample, unpacked
@@ -192,7 +192,7 @@ def test_every_kind_of_model_can_be_trained_against_a_discriminator(kind, precis
     model = small_model(kind, std=0.1)
     before = weights(model)
     config = AdversarialConfig(rounds=2, batch_size=4, max_tokens=5, discriminator_size=8, discriminator_warmup=1)
-    kept = adversarial(config, model, _VOCABULARY, store, store, tmp_path / "run", precision, 0, quiet())
+    kept = AdversarialStage(config, model, _VOCABULARY, store, store, tmp_path / "run", precision, 0).run(quiet())
     assert not torch.equal(weights(model), before)
     torch.testing.assert_close(weights(kept), weights(model).half().float())
 

@@ -124,6 +124,14 @@ def test_steps_gone_through_twice_are_recorded_once(store, tmp_path, monkeypatch
     assert steps == sorted(set(steps))
 
 
+@pytest.mark.parametrize("key", ["batch_size", "max_turns"])
+def test_a_stage_is_not_carried_on_with_batches_cut_in_another_way(store, tmp_path, monkeypatch, key):
+    monkeypatch.setattr("training.loop.SAVE_SECONDS", 0)
+    crash_at(stage(store, tmp_path / "run", carry_state=True), 3)
+    with pytest.raises(ValueError, match=f"was begun with {key} = "):
+        stage(store, tmp_path / "run", carry_state=True, **{key: 5})
+
+
 def test_a_stage_that_crashed_goes_on_from_its_last_save(store, tmp_path, monkeypatch):
     monkeypatch.setattr("training.loop.SAVE_SECONDS", 0)
     whole = stage(store, tmp_path / "whole")

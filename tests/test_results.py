@@ -4,6 +4,7 @@ import io
 import json
 import math
 import random
+import shutil
 import zipfile
 from pathlib import Path
 
@@ -292,6 +293,21 @@ def test_two_rows_are_compared_dialogue_by_dialogue():
     assert found.ratio.value == pytest.approx(math.exp(-0.05))
     assert compare([measured(0, hard)], [measured(0, a_little_less)]).holds is False
     assert compare([measured(0, [9.0, 22, 28, 43, 49, 60])], [measured(0, hard)]).holds is None
+
+
+def test_rows_no_further_apart_than_two_seeds_decide_nothing():
+    lower, upper = [measured(0, [39.0] * 6)], [measured(0, [40.0] * 6)]
+    assert compare(lower, upper, apart=math.exp(0.09)).holds is True  # they are exp(0.1) apart
+    assert compare(lower, upper, apart=math.exp(0.11)).holds is None
+    assert compare(upper, lower, apart=math.exp(0.11)).holds is None
+
+
+def test_rows_of_unequal_budgets_make_no_page(table: Path, tmp_path: Path):
+    shutil.copytree(table / "results", tmp_path / "results")
+    cheap = tmp_path / "results" / "dailydialog-0-hred.json"
+    cheap.write_text(json.dumps(json.loads(cheap.read_text()) | {"target_tokens": 100}))
+    with pytest.raises(ValueError, match="The rows learned from 100 to"):
+        page_of(tmp_path / "results")
 
 
 def test_seeds_that_disagree_decide_nothing():

@@ -36,25 +36,6 @@ from training.policy import Replies, make_critic, policy_loss, sample, unpacked
 from training.resuming import SAVE_SECONDS, add_row, load_latest, patient_ctrl_c, save_latest
 
 
-def adversarial(
-    config: AdversarialConfig,
-    model: HRED,
-    vocabulary: Vocabulary,
-    train: TokenStore,
-    validation: TokenStore,
-    folder: Path,
-    precision: str,
-    seed: int,
-    console: Console,
-) -> HRED:
-    """Trains `model` against a discriminator in `folder`, going on where it stopped; returns the model it keeps.
-
-    That is the one of the last validation whose perplexity was still within bounds. Raises ValueError where the folder
-    holds a run of another network or the corpus has no response to learn from, KeyboardInterrupt after Ctrl-C.
-    """
-    return AdversarialStage(config, model, vocabulary, train, validation, folder, precision, seed).run(console)
-
-
 @torch.no_grad()
 def rewards_of(discriminator: Discriminator, batch: Batch, replies: Replies) -> Tensor:
     """The probability, after each word of sampled replies, that a person speaks: (Q,)."""
@@ -95,7 +76,11 @@ class Position:
 
 
 class AdversarialStage:
-    """See `adversarial`. Its folder holds what training.resuming describes, and `kept/`, the model to be returned."""
+    """Trains `model` against a discriminator in `folder`, going on from what that holds (see training.resuming).
+
+    `kept/` there is the model of the last validation whose perplexity was still within bounds. Raises ValueError where
+    the folder holds a run of another network or the corpus has no response to learn from.
+    """
 
     def __init__(
         self,

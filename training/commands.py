@@ -1,4 +1,4 @@
-"""`chatbot train` and `chatbot word2vec`."""
+"""`chatbot train`, `word2vec`, `judges`, `evaluate`, `adversuc` and `results`."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
@@ -21,7 +21,7 @@ Item = TypeVar("Item")
 @click.argument("recipe", type=click.Path(path_type=Path))
 @click.pass_context
 def train(context: click.Context, recipe: Path) -> None:
-    """Follow RECIPE, a TOML file, from corpora to a checkpoint: prepare, word2vec, pretrain, train.
+    """Follow RECIPE, a TOML file, from corpora to a checkpoint: prepare, word2vec, pretrain, train, adversarial.
 
     Stop it with Ctrl-C whenever you like; the same command goes on where it stopped.
     """
@@ -133,13 +133,15 @@ def evaluate(
     from chatbot.decoding import DEFAULT
     from chatbot.retrieval import open_responses
     from training.evaluate import evaluate as measure
-    from training.evaluation_report import save, table_of
+    from training.evaluation_report import picture_of, save, table_of
     from training.heldout import read_dialogues
     from training.judges import default_folder, load_judges
 
     if judges and not judges.is_dir():
         raise UserError(f"There are no judges in {judges}; leave --judges out, or train them with `chatbot judges`.")
     with told_to_user(ValueError):
+        if out is not None:
+            picture_of(out)  # refuses a name that the picture would take, before anything is measured
         loaded, jury = load_checkpoint(checkpoint), load_judges(judges or default_folder())
         responses = open_responses(loaded)
         if retrieved and responses is None:

@@ -75,7 +75,7 @@ class StageConfig:
     reinjection: Annotated[float, Field(ge=0, le=1, strict=True)] = 0.0
     reinjection_schedule: Schedule = "linear"
     relevance_weight: Annotated[float, Field(ge=0, strict=True)] = 0.0
-    frozen_words_tokens: Annotated[int, Field(ge=0, strict=True)] = 0  # target tokens for which word2vec's words stay
+    frozen_words_tokens: Annotated[int, Field(ge=0, strict=True)] = 0  # for which word2vec's words stay (Serban et al.)
     validate_every: Whole = 500_000  # target tokens
     validation_dialogues: Whole = 2_000
     keep: Literal["best", "last"] = "best"  # the model of the best validation, or of the last

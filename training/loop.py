@@ -40,6 +40,8 @@ class Position:
     validated_at: int = 0
     best_perplexity: float = math.inf
     validations_without_better: int = 0
+    batch_size: int | None = None  # this and the next: how the epoch is cut, without which `batch` says nothing
+    max_turns: int | None = None
 
 
 class Stage:
@@ -71,15 +73,26 @@ class Stage:
             config.reinjection_schedule,
         )
         self.optimiser = torch.optim.Adam(model.parameters(), lr=config.learning_rate, fused=True)
-        self.position = Position()
+        self.position = Position(batch_size=config.batch_size, max_turns=config.max_turns)
         self._training_loss = math.nan
         self._last_states: Tensor | None = None  # (B, S) that the dialogues of the batch before ended in
         folder.mkdir(parents=True, exist_ok=True)
         if not (_responses(train) and _responses(validation)):
             raise ValueError(f"The stage '{name}' has no dialogues to learn from or to be judged by; prepare more.")
         if saved := load_latest(folder, Position, self._parts):
-            self.position, tensors = saved
+            position, tensors = saved
+            self._check_cut(position)
+            self.position = position
             self._last_states = tensors.get("last_states")
+
+    def _check_cut(self, saved: Position) -> None:
+        for key in ("batch_size", "max_turns"):
+            before, now = getattr(saved, key), getattr(self.config, key)
+            if before not in (None, now):  # a run begun by an older program does not say
+                raise ValueError(
+                    f"{self.folder} was begun with {key} = {before}, not {now}; set it back, or remove the folder to "
+                    "begin the stage again."
+                )
 
     def run(self, console: Console) -> HRED:
         """Trains to the end of the stage and returns the model it keeps.

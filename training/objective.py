@@ -32,7 +32,8 @@ class Objective:
     """Shares of what is hidden from the model while it learns, and the weight of the contrast.
 
     word_dropout hides words the decoder has written (Bowman et al., 2016, section 3.1), so that it leans on the state;
-    context_dropout gives a response a zero state, so that one network learns p(y | state) and p(y);
+    context_dropout gives a response a zero state, so that one network learns p(y | state) and p(y), as classifier-free
+    guidance does for images (Ho & Salimans, 2022);
     reinjection is the share of the decoder's inputs that are its own words at the end of training (scheduled sampling,
     Bengio et al., 2015), reached along `schedule`; in two parallel passes (Duckworth et al., 2019), so cheap;
     relevance_weight weighs telling a response from the others in its batch by the state alone.

@@ -259,7 +259,7 @@ def _of_network(recipe: Recipe, console: Console) -> tuple[Scores, Measured]:
     checkpoint = load_checkpoint(train(recipe, console))
     rows = [json.loads(file.read_text("utf-8").splitlines()[-1]) for file in checkpoint.folder.glob("*-metrics.jsonl")]
     facts = {
-        "validation_perplexity": round(checkpoint.metrics["validation"]["perplexity"], 4),  # of second and third ones
+        "validation_perplexity": round(checkpoint.metrics["validation"]["perplexity"], 4),
         "recipe": json.loads(TypeAdapter(Recipe).dump_json(recipe)),
         "target_tokens": sum(row["target_tokens"] for row in rows),
         "seconds": round(sum(row["seconds"] for row in rows)),  # of training steps

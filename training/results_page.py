@@ -80,10 +80,11 @@ def page_of(folder: Path) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def compare(lower: Sequence[Measured], upper: Sequence[Measured]) -> Comparison:
+def compare(lower: Sequence[Measured], upper: Sequence[Measured], apart: float = 1.0) -> Comparison:
     """Whether the first row's perplexity is the lower one, by the same dialogues of the fresh test drawn for both.
 
-    Seeds are averaged; where they disagree, or the interval of the ratio holds 1, nothing is decided.
+    Seeds are averaged. Nothing is decided where they disagree, where the interval of the ratio holds 1, or where the
+    rows are no further `apart` (a ratio) than two seeds of one row may be.
     """
     tokens = np.array(lower[0]["fresh_dialogues"]["tokens"])
     difference = _mean_nats(lower) - _mean_nats(upper)
@@ -92,7 +93,8 @@ def compare(lower: Sequence[Measured], upper: Sequence[Measured]) -> Comparison:
         raise ValueError("There is but one dialogue to compare by; take a larger corpus.")
     by_seed = {one["seed"]: _mean_nats([one]).sum() for one in upper}
     signs = {bool(_mean_nats([one]).sum() < by_seed[one["seed"]]) for one in lower if one["seed"] in by_seed}
-    decided = len(signs) < 2 and not ratio.interval[0] <= 1 <= ratio.interval[1]
+    beyond_chance = not ratio.interval[0] <= 1 <= ratio.interval[1] and max(ratio.value, 1 / ratio.value) > apart
+    decided = len(signs) < 2 and beyond_chance
     return Comparison(ratio, ratio.value < 1 if decided else None)
 
 
@@ -120,8 +122,13 @@ def _read(folder: Path) -> Iterable[Measured]:
 
 def _introduction(corpora: dict[str, Rows]) -> str:
     every = [one for rows in corpora.values() for seeds in rows.values() for one in seeds]
-    spent = max((one["target_tokens"] for one in every if "target_tokens" in one), default=BUDGET)
-    budget = f"{spent / 1e6:.2g} million"
+    spent = [one["target_tokens"] for one in every if "target_tokens" in one] or [BUDGET]
+    if max(spent) > 3 * min(spent):  # not exactly equal, for a stage ends with its batch
+        raise ValueError(
+            f"The rows learned from {min(spent):,} to {max(spent):,} target tokens; remove the JSON of those that are "
+            "not to be compared."
+        )
+    budget = f"{max(spent) / 1e6:.2g} million"
     sizes = ", ".join(f"{name.removesuffix('_size')} {size}" for name, size in SIZES.items())
     return f"""# What the models foretell, row by row
 
@@ -133,15 +140,16 @@ As in MovieTriples, dialogues are cut into windows of three utterances, here suc
 is a target, the first of a window from a zero state. The vocabulary is the {VOCABULARY_SIZE:,} commonest tokens of the
 training split. Perplexity is over all tokens, unknown words and the ends of utterances included, and so is the word
 error rate, the share of tokens that were not the likeliest after the true ones before them. Every network learns from
-{budget} target tokens in all, with the same optimiser, batches and sizes
-({sizes}); the rows with subtitles spend {PAIRS_SHARE:.0%} of them on
-question-answer pairs first. The encoder reads in one direction except in the row called Bi. Of the n-grams, which read
-the whole training split once, the order (up to five) and whether earlier utterances are a history are chosen by
-validation.
+{budget} target tokens in all, with the same optimiser, learning rate (found for the HRED of GRU cells), batches and
+sizes ({sizes}); the rows with subtitles spend {PAIRS_SHARE:.0%} of them on
+question-answer pairs first. word2vec reads the row's own training split, five times more. The encoder reads in one
+direction except in the row called Bi. Of the n-grams, which read the whole training split once, the order (up to five)
+and whether earlier utterances are a history are chosen by validation.
 
 *Fresh* are the windows of which no utterance of {LONG} tokens or more stands in training, whatever its case and
 punctuation. Models are compared on them, and validation windows are all fresh. Intervals are 95 %, from drawing
-dialogues anew; figures of several seeds, and the ends of their intervals, are averaged."""
+dialogues anew; how a network would have turned out from another seed is not in them. Figures of several seeds, and
+the ends of their intervals, are averaged."""
 
 
 def _table(folder: str, corpus: str, rows: Rows) -> str:
@@ -156,17 +164,20 @@ def _table(folder: str, corpus: str, rows: Rows) -> str:
         f"{sizes['test']['windows']:,} to be tested by, {share:.1%} of them fresh; "
         f"{sizes['test']['unknown']:.1%} of the test's tokens are unknown. "
         f"{'Seeds' if len(seeds) > 1 else 'Seed'} {', '.join(map(str, seeds))}.",
-        *([_seeds_apart(rows)] if len(seeds) > 1 else []),
+        *([f"Two seeds of one row are at most {_apart(rows) - 1:.1%} of perplexity apart."] if len(seeds) > 1 else []),
         "",
-        "| | paper | perplexity, fresh test | last utterance | word error rate | perplexity, whole test |",
-        "|---|---|---|---|---|---|",
+        "| | paper | perplexity, fresh test | last utterance | word error rate | perplexity, whole test | weights |",
+        "|---|---|---|---|---|---|---|",
     ]
     for name in _ORDER:
         measured = rows.get(name, [])
         fresh = [_figure(measured, "fresh_test", figure) for figure in ("perplexity", "last_utterance_perplexity")]
         error, whole = _figure(measured, "fresh_test", "word_error_rate"), _figure(measured, "test", "perplexity")
         paper = f"{ROWS[name].paper:.2f}" if ROWS[name].paper else ""
-        lines.append(f"| {_title(name, measured)} | {paper} | {fresh[0]} | {fresh[1]} | {error} | {whole} |")
+        weights = f"{measured[0]['parameters'] / 1e6:.1f} M" if measured and "parameters" in measured[0] else _NONE
+        lines.append(
+            f"| {_title(name, measured)} | {paper} | {fresh[0]} | {fresh[1]} | {error} | {whole} | {weights} |"
+        )
     return "\n".join([*lines, "", f"![Perplexities]({folder}/{corpus}.png)"])
 
 
@@ -189,23 +200,21 @@ def _figure(seeds: Sequence[Measured], test: str, name: str) -> str:
     return f"{value:.2f} ({low:.2f} to {high:.2f})"
 
 
-def _seeds_apart(rows: Rows) -> str:
-    """How much two seeds of a row differ, for the reader who weighs a difference of one seed."""
-    ratios = [
-        seeds[1]["fresh_test"]["perplexity"] / seeds[0]["fresh_test"]["perplexity"]
-        for seeds in rows.values()
-        if len(seeds) > 1
-    ]
-    largest = max(abs(np.log(ratios)), default=0.0)
-    return f"Two seeds of one row are at most {np.expm1(largest):.1%} of perplexity apart."
+def _apart(rows: Rows) -> float:
+    """The largest ratio of the perplexities of two seeds of a row; 1 where no row has two."""
+    of_seeds = [[one["fresh_test"]["perplexity"] for one in seeds] for seeds in rows.values()]
+    return max((max(seeds) / min(seeds) for seeds in of_seeds), default=1.0)
 
 
 def _orderings(corpora: dict[str, Rows]) -> str:
     titles = [SOURCES[corpus].title for corpus in SOURCES]
+    apart = max(map(_apart, corpora.values()), default=1.0)
     lines = [
         "## Which orderings hold",
         "",
         "Each cell is the ratio of the two perplexities on the fresh test, dialogue by dialogue, with its interval.",
+        "Nothing is decided where that holds 1, or where the rows are no further apart than two seeds of one row are",
+        "anywhere on this page.",
         "",
         f"| the first is lower | paper | {' | '.join(titles)} |",
         f"|---|---|{'---|' * len(titles)}",
@@ -213,26 +222,26 @@ def _orderings(corpora: dict[str, Rows]) -> str:
     for lower, upper in (*_PAPER, *_OTHERS):
         names = f"{_short(lower)} < {_short(upper)}"
         paper = f"{ROWS[lower].paper:.2f} < {ROWS[upper].paper:.2f}" if (lower, upper) in _PAPER else ""
-        cells = [_cell(corpora.get(corpus, {}), lower, upper) for corpus in SOURCES]
+        cells = [_cell(corpora.get(corpus, {}), lower, upper, apart) for corpus in SOURCES]
         lines.append(f"| {names} | {paper} | {' | '.join(cells)} |")
-    return "\n".join([*lines, "", *(_verdicts(corpus, corpora.get(corpus, {})) for corpus in SOURCES)])
+    return "\n".join([*lines, "", *(_verdicts(corpus, corpora.get(corpus, {}), apart) for corpus in SOURCES)])
 
 
-def _cell(rows: Rows, lower: str, upper: str) -> str:
+def _cell(rows: Rows, lower: str, upper: str, apart: float) -> str:
     if not (rows.get(lower) and rows.get(upper)):
         return "not decided: not measured"
-    ratio, holds = compare(rows[lower], rows[upper])
+    ratio, holds = compare(rows[lower], rows[upper], apart)
     assert ratio.interval is not None
     verdict = {True: "**holds**", False: "**does not hold**", None: "not decided"}[holds]
     return f"{verdict}: {ratio.value:.3f} ({ratio.interval[0]:.3f} to {ratio.interval[1]:.3f})"
 
 
-def _verdicts(corpus: str, rows: Rows) -> str:
+def _verdicts(corpus: str, rows: Rows, apart: float) -> str:
     """One sentence on the paper's orderings on a corpus."""
     found: dict[bool | None, list[str]] = {True: [], False: [], None: []}
     for lower, upper in _PAPER:
         measured = rows.get(lower) and rows.get(upper)
-        holds = compare(rows[lower], rows[upper]).holds if measured else None
+        holds = compare(rows[lower], rows[upper], apart).holds if measured else None
         found[holds].append(f"{_short(lower)} < {_short(upper)}")
     said = {True: "hold", False: "do not hold", None: "are not decided"}
     counts = [f"{len(found[holds])} {verb}{_listed(found[holds])}" for holds, verb in said.items()]
@@ -263,9 +272,7 @@ def _remembered(folder: str, memory: dict[str, np.ndarray]) -> str:
     for name, recall in memory.items():
         shares = " | ".join(f"{recall[:, back - 1].mean():.2f}" for back in _SHOWN_BACK)
         lines.append(f"| {_network(name)} | {shares} |")
-    return "\n".join(
-        [*lines, "", f"![Recall by distance]({folder}/memory.png)"] if memory else [*lines[:2], "Not measured yet."]
-    )
+    return "\n".join([*lines, "", f"![Recall by distance]({folder}/memory.png)"])
 
 
 def _network(name: str) -> str:

@@ -18,7 +18,7 @@ from chatbot.model import HRED, ModelConfig
 from data.store import TokenStore
 from data.vocabulary import Vocabulary
 from data.word_vectors import embeddings_for, load_word_vectors
-from training.adversarial import adversarial
+from training.adversarial import AdversarialStage
 from training.config import AdversarialConfig, CorpusConfig, Recipe, StageConfig
 from training.loop import Stage
 from training.word2vec import train_word2vec
@@ -135,7 +135,7 @@ def _run_adversarial(
 ) -> None:
     learned, judged = _stores(recipe.corpus, config.corpus)
     folder = recipe.run / "adversarial"
-    adversarial(config, model, vocabulary, learned, judged, folder, recipe.precision, recipe.seed, console)
+    AdversarialStage(config, model, vocabulary, learned, judged, folder, recipe.precision, recipe.seed).run(console)
 
 
 def _stores(config: CorpusConfig, corpus: str) -> tuple[TokenStore, TokenStore]:
