@@ -16,7 +16,7 @@ chat: .venv/run .venv/responses
 # What people answered in the corpus that is installed anyway, for the shipped model to choose among. Without it, it talks
 # all the same.
 .venv/responses: chatbot/pretrained/model.safetensors | .venv/run
-	@echo "Looking up what people answered in the chitchat corpus (once, some minutes) ..."
+	@echo "Looking up what people answered in the chitchat corpus (once, less than a minute) ..."
 	@{ test -d var/chitchat || .venv/bin/chatbot prepare chitchat --out var/chitchat; } \
 	  && .venv/bin/chatbot models index default var/chitchat && touch $@ || echo "It is tried again the next time."
 
