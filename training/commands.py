@@ -144,11 +144,9 @@ def evaluate(
             picture_of(out)  # refuses a name that the picture would take, before anything is measured
         loaded, jury = load_checkpoint(checkpoint), load_judges(judges or default_folder())
         responses = open_responses(loaded)
-        if retrieved and responses is None:
-            raise UserError(
-                f"{loaded.id} has no index of responses; make one with `chatbot models index {checkpoint}`."
-            )
         decoding = DEFAULT if retrieved is None else replace(DEFAULT, retrieved=retrieved)
+        if retrieved and responses is None:
+            raise UserError(f"{loaded.id} has no index of responses; make one with `chatbot models index`.")
         for file in filter(None, (out, replies)):
             file.parent.mkdir(parents=True, exist_ok=True)
         dialogues = read_dialogues(corpus, lambda name, reason: click.echo(f"Skipped in {name}: {reason}.", err=True))

@@ -28,10 +28,7 @@ NETWORKS: dict[str, dict[str, Any]] = {
 }
 STEPS = 4_000
 SEEDS = (0, 1, 2)
-RATES = (
-    2e-3,
-    5e-3,
-)  # of learning, the better for each network and seed: Elman's cells need the lower, LSTM's the higher
+RATES = (2e-3, 5e-3)  # the better for each network and seed: Elman's cells need the lower, LSTM's the higher
 _BATCH, _ASKED = 64, 500  # dialogues of a step, and of each k
 _CLIP_NORM = 1.0
 
