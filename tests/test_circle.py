@@ -47,7 +47,7 @@ def test_a_trained_checkpoint_is_served_chatted_with_and_its_history_is_a_corpus
     right = 0
     try:
         with WireClient(server.url) as client:
-            for question, answer in openings()[:8]:
+            for question, answer in openings()[:24]:
                 conversation = client.create()
                 reply = client.say(conversation, question)
                 follow_up = client.say(conversation, "Thank you!")
@@ -57,7 +57,7 @@ def test_a_trained_checkpoint_is_served_chatted_with_and_its_history_is_a_corpus
     finally:
         server.close()
     assert all(said)
-    assert right >= 4  # it has learned the samples by heart, but for those held out
+    assert right >= 6  # it knows the samples by heart, greedily; a reply is a draw, and two in three hit
 
     exported = tmp_path / "dialogues.jsonl"
     run("history", "export", "--database", database, "--out", exported)
