@@ -1,8 +1,9 @@
 """What the cells remember: how often a fact is recalled that was stated k utterances before it is asked for.
 
-The task: a fact of three words is named, k - 1 utterances of filler follow, the last utterance before the answer asks,
-and the answer is the fact. (With one word of eight it is too easy: every cell learns to keep that.) A small network of
-each kind learns it with k drawn from 1 to 20, near ones more often (evenly on a logarithmic scale), and is then asked.
+The task: a fact of three words is named, k - 1 utterances of five words of filler follow, the last utterance before the
+answer asks, and the answer is the fact. (With a fact of one word of eight, or fillers of one word of eight, it is too
+easy: every cell learns to keep that.) A small network of each kind learns it with k drawn from 1 to 20, near ones more
+often (evenly on a logarithmic scale), and is then asked.
 """
 
 import time
@@ -26,7 +27,7 @@ NETWORKS: dict[str, dict[str, Any]] = {
     "lstm": {"cell": "lstm"},
     "seq2seq": {"kind": "seq2seq"},
 }
-STEPS = 4_000
+STEPS = 2_500
 SEEDS = (0, 1, 2)
 RATES = (2e-3, 5e-3)  # the better for each network and seed: Elman's cells need the lower, LSTM's the higher
 _BATCH, _ASKED = 64, 500  # dialogues of a step, and of each k
@@ -34,7 +35,8 @@ _CLIP_NORM = 1.0
 
 _KEY = len(SPECIALS)  # the first of the KEYS words
 _ASK = _KEY + KEYS
-_FILLERS = range(_ASK + 1, _ASK + 9)
+_FILLERS = range(_ASK + 1, _ASK + 65)
+_FILLER_WORDS = 5  # of an utterance between the fact and its answer
 
 
 def measure_memory(name: str, steps: int, console: Console) -> dict[str, Any]:
@@ -49,7 +51,7 @@ def measure_memory(name: str, steps: int, console: Console) -> dict[str, Any]:
 def dialogue(k: int, random: np.random.Generator) -> list[np.ndarray]:
     """The ids of k utterances, the first of which names the fact, and of the answer."""
     fact = (_KEY + random.integers(KEYS, size=FACT)).tolist()
-    utterances = [[*fact], *([filler] for filler in random.choice(_FILLERS, k - 1).tolist())]
+    utterances = [[*fact], *random.choice(_FILLERS, (k - 1, _FILLER_WORDS)).tolist()]
     utterances[-1].append(_ASK)
     return [np.array(utterance) for utterance in (*utterances, fact)]
 

@@ -262,8 +262,8 @@ def _remembered(folder: str, memory: dict[str, np.ndarray]) -> str:
     lines = [
         "## What the cells remember",
         "",
-        f"A fact is named, one of {KEYS} for each of its {FACT} words; k - 1 utterances of filler follow, and then it",
-        "is asked for. A small HRED of each cell, and a flat seq2seq, learn that with k from 1 to "
+        f"A fact is named, one of {KEYS} for each of its {FACT} words; k - 1 utterances of other words follow, and",
+        "then it is asked for. A small HRED of each cell, and a flat seq2seq, learn that with k from 1 to "
         f"{FARTHEST}. The share of the words that are right, the mean of all seeds, where chance is {1 / KEYS:.2f}:",
         "",
         f"| k | {' | '.join(map(str, _SHOWN_BACK))} |",
