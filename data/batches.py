@@ -6,7 +6,7 @@ Shapes: B dialogues, N utterances, R responses (utterances after a dialogue's fi
 """
 
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -33,18 +33,25 @@ class Batch:
     inputs: Tensor  # (Q,) BOS and the words of each response
     targets: Tensor  # (Q,) the words of each response and EOS
     response_sizes: list[int]  # responses alive at each step, sums to Q
+    weights: Tensor | None = None  # (R,) how much each response counts, below 0 where it is not to be given; None: 1
     goes_on: Tensor | None = None  # (B,) the dialogue of the batch before that each goes on from; -1: none
 
 
-def make_batch(dialogues: Sequence[Utterances], openings: bool | Sequence[bool] = False) -> Batch:
+def make_batch(
+    dialogues: Sequence[Utterances],
+    openings: bool | Sequence[bool] = False,
+    weights: Sequence[np.ndarray] | None = None,
+) -> Batch:
     """One batch of B dialogues of at least one utterance each, longest first.
 
     `openings` tells whether a dialogue's first utterance is a response as well: to the state that it starts from.
+    `weights` tells of each utterance how much it counts as a response; one of 0 is none.
     """
     if isinstance(openings, bool):
         openings = [openings] * len(dialogues)
     order = sorted(range(len(dialogues)), key=lambda row: -len(dialogues[row]))
     dialogues, openings = [dialogues[row] for row in order], [openings[row] for row in order]
+    weighing = None if weights is None else np.concatenate([weights[row] for row in order]).astype(np.float32)
     turn_counts = np.array([len(dialogue) for dialogue in dialogues])
     place = np.cumsum(turn_counts) - turn_counts  # where each dialogue begins among all utterances
     turn_sizes = _alive(turn_counts)
@@ -60,6 +67,8 @@ def make_batch(dialogues: Sequence[Utterances], openings: bool | Sequence[bool] 
 
     is_response = np.ones(len(utterances), dtype=bool)
     is_response[place] = openings
+    if weighing is not None:
+        is_response &= weighing != 0
     state_after = len(dialogues) + np.argsort(packed_turns)  # of each utterance
     state_before = np.roll(state_after, 1)
     state_before[place] = np.arange(len(dialogues))
@@ -79,6 +88,7 @@ def make_batch(dialogues: Sequence[Utterances], openings: bool | Sequence[bool] 
         inputs=inputs,
         targets=targets,
         response_sizes=response_sizes,
+        weights=None if weighing is None else torch.from_numpy(weighing[by_length[responses]]),
     )
 
 
@@ -120,7 +130,7 @@ def batches(
     for start in range(skip * batch_size, len(order), batch_size):
         chosen = cuts[order[start : start + batch_size]]
         begins = [openings and first == 0 for _, first, _ in chosen]
-        yield make_batch([store[dialogue][first:last] for dialogue, first, last in chosen], begins)
+        yield _batch_of(store, chosen, begins)
 
 
 def streams(
@@ -146,14 +156,24 @@ def streams(
             return
         running.sort(key=lambda one: one[1] - counts[one[0]] if counts[one[0]] - one[1] < turns else -turns)
         if place >= skip:
-            parts = [store[dialogue][first : first + turns] for dialogue, first, _ in running]
-            batch = make_batch(parts, [openings or first > 0 for _, first, _ in running])
+            parts = [(dialogue, first, first + turns) for dialogue, first, _ in running]
+            batch = _batch_of(store, parts, [openings or first > 0 for _, first, _ in running])
             yield replace(batch, goes_on=torch.tensor([before for *_, before in running]))
         running = [
             (dialogue, first + turns, row)
             for row, (dialogue, first, _) in enumerate(running)
             if first + turns < counts[dialogue]
         ]
+
+
+def _batch_of(store: TokenStore, parts: Iterable[tuple[int, int, int]], openings: Sequence[bool]) -> Batch:
+    """The batch of some dialogues' utterances from a first to a last."""
+    dialogues, weights = [], []
+    for dialogue, first, last in parts:
+        dialogues.append(store[dialogue][first:last])
+        if (of_dialogue := store.weights_of(dialogue)) is not None:
+            weights.append(of_dialogue[first:last])
+    return make_batch(dialogues, openings, weights or None)
 
 
 def _alive(counts: np.ndarray) -> list[int]:

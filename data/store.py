@@ -1,7 +1,8 @@
 """The memory-mapped token store: dialogues of any number, opened in no time and never read whole.
 
-A folder of three .npy files: `tokens.npy`, the ids of all utterances end to end; `utterances.npy`, where each utterance
-begins in it; `dialogues.npy`, where each dialogue begins among the utterances. Knows no words, only ids.
+A folder of .npy files: `tokens.npy`, the ids of all utterances end to end; `utterances.npy`, where each utterance
+begins in it; `dialogues.npy`, where each dialogue begins among the utterances; and, where they do not all weigh the
+same, `weights.npy`, how much each utterance counts as a response. Knows no words, only ids.
 """
 
 from collections.abc import Iterable
@@ -21,20 +22,24 @@ class StoreError(ValueError):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class TokenStore:
-    """`tokens` (T,), `utterances` (U + 1,) offsets into them, `dialogues` (D + 1,) offsets into the utterances."""
+    """`tokens` (T,), `utterances` (U + 1,) offsets into them, `dialogues` (D + 1,) offsets into the utterances.
+
+    `weights` (U,), or None where every response counts 1: at 0 an utterance is context and nothing else, below 0 it is
+    a response not to be given.
+    """
 
     tokens: np.ndarray
     utterances: np.ndarray
     dialogues: np.ndarray
+    weights: np.ndarray | None = None
 
     @classmethod
     def open(cls, folder: Path) -> "TokenStore":
         """Raises StoreError where the folder holds no store or a broken one."""
         try:
-            # Plain views: np.memmap's own slices cost ten times as much, and a batch takes a thousand.
-            parts = [
-                np.lib.format.open_memmap(Path(folder) / f"{part}.npy", mode="r").view(np.ndarray) for part in _PARTS
-            ]
+            parts = [_mapped(Path(folder) / f"{part}.npy") for part in _PARTS]
+            weights = Path(folder) / "weights.npy"
+            parts += [_mapped(weights)] if weights.is_file() else []
         except (OSError, ValueError) as error:
             raise StoreError(f"{folder} is not a prepared corpus; make one with `chatbot prepare`.") from error
         store = cls(*parts)
@@ -50,6 +55,7 @@ class TokenStore:
             and all(part.size and part[0] == 0 for part in offsets)
             and self.utterances[-1] == len(self.tokens)
             and self.dialogues[-1] == len(self.utterances) - 1
+            and (self.weights is None or self.weights.shape == (len(self.utterances) - 1,))
         )
 
     def __len__(self) -> int:
@@ -63,6 +69,21 @@ class TokenStore:
         bounds = self.utterances[first : last + 1]
         return [self.tokens[start:end] for start, end in pairwise(bounds)]
 
+    def weights_of(self, place: int) -> np.ndarray | None:
+        """How much each utterance of one dialogue counts as a response; None where all count 1."""
+        if self.weights is None:
+            return None
+        return self.weights[self.dialogues[place] : self.dialogues[place + 1]]
+
+    @property
+    def responses(self) -> int:
+        """How many utterances answer another and are there to be learned from or judged by."""
+        if self.weights is None:
+            return len(self.utterances) - 1 - len(self)
+        opens = np.zeros(len(self.weights), bool)
+        opens[self.dialogues[:-1]] = True
+        return int(np.count_nonzero(self.weights[~opens]))
+
     def every_other(self, first: int) -> "TokenStore":
         """A store, in memory, of every other dialogue from the `first` on: 0 or 1."""
         dialogues = [self[place] for place in range(first, len(self), 2)]
@@ -71,32 +92,49 @@ class TokenStore:
         return TokenStore(tokens, _offsets(map(len, utterances)), _offsets(map(len, dialogues)))
 
 
+def _mapped(path: Path) -> np.ndarray:
+    """A plain view: np.memmap's own slices cost ten times as much, and a batch takes a thousand."""
+    return np.lib.format.open_memmap(path, mode="r").view(np.ndarray)
+
+
 def _offsets(lengths: Iterable[int]) -> np.ndarray:
     return np.cumsum([0, *lengths], dtype=np.int64)
 
 
 class StoreWriter:
-    """Writes a token store piece by piece; complete once closed. `dtype` is that of the token ids."""
+    """Writes a token store piece by piece; complete once closed. `dtype` is that of the token ids; with `weighted`,
+    utterances have weights."""
 
-    def __init__(self, folder: Path, dtype: np.typing.DTypeLike = np.int32) -> None:
+    def __init__(self, folder: Path, dtype: np.typing.DTypeLike = np.int32, weighted: bool = False) -> None:
         folder.mkdir(parents=True)
         self._tokens = _ArrayFile(folder / "tokens.npy", dtype)
         self._utterances = _ArrayFile(folder / "utterances.npy", np.int64)
         self._dialogues = _ArrayFile(folder / "dialogues.npy", np.int64)
+        self._weights = _ArrayFile(folder / "weights.npy", np.float32) if weighted else None
         for offsets in (self._utterances, self._dialogues):
             offsets.append(np.zeros(1, np.int64))
 
-    def extend(self, tokens: np.ndarray, utterance_lengths: np.ndarray, dialogue_lengths: np.ndarray) -> None:
-        """Adds whole dialogues: ids end to end, tokens in each utterance, utterances in each dialogue."""
+    def extend(
+        self,
+        tokens: np.ndarray,
+        utterance_lengths: np.ndarray,
+        dialogue_lengths: np.ndarray,
+        weights: np.ndarray | None = None,
+    ) -> None:
+        """Adds whole dialogues: ids end to end, tokens in each utterance, utterances in each dialogue, and how much
+        each utterance counts (1 where that is not said)."""
         self._utterances.append(self._tokens.length + np.cumsum(utterance_lengths, dtype=np.int64))
         self._dialogues.append(
             self._utterances.length - 1 - len(utterance_lengths) + np.cumsum(dialogue_lengths, dtype=np.int64)
         )
         self._tokens.append(tokens)
+        if self._weights is not None:
+            self._weights.append(np.ones(len(utterance_lengths)) if weights is None else weights)
 
     def close(self) -> None:
-        for file in (self._tokens, self._utterances, self._dialogues):
-            file.close()
+        for file in (self._tokens, self._utterances, self._dialogues, self._weights):
+            if file is not None:
+                file.close()
 
     def __enter__(self) -> "StoreWriter":
         return self

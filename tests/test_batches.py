@@ -118,6 +118,18 @@ def test_an_epoch_meets_every_response_once_and_can_be_joined_late(store):
     assert targets(2) == whole[-len(targets(2)) :]
 
 
+@pytest.mark.parametrize("cut", [batches, streams])
+def test_only_what_weighs_something_is_a_response_and_keeps_its_weight(tmp_path, cut):
+    lengths, weights = [2, 7, 1, 4], np.array([9, 2, 9, 0, 1, -1, 0, 0, 3, 9, 9, 0, 0.5, 0])
+    with StoreWriter(tmp_path / "store", weighted=True) as writer:
+        writer.extend(np.arange(4, 18), np.ones(14, int), np.array(lengths), weights)
+    found = {}
+    for batch in cut(TokenStore.open(tmp_path / "store"), 2, 3):
+        first_words = batch.targets[: len(batch.weights)].tolist()
+        found |= dict(zip(first_words, batch.weights.tolist(), strict=True))
+    assert found == {5: 2, 8: 1, 9: -1, 12: 3, 16: 0.5}
+
+
 @pytest.mark.parametrize("openings", [False, True])
 def test_streams_go_on_where_the_batch_before_stopped(store, openings):
     """The corpus counts its utterances, so it shows whether each dialogue comes whole and goes on in the right row."""

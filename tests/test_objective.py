@@ -29,6 +29,44 @@ def test_chunked_cross_entropy_and_its_gradients_are_pytorchs_own():
         torch.testing.assert_close(mine.grad, other.grad, rtol=1e-4, atol=1e-4)
 
 
+def test_weighted_terms_and_their_gradients_are_those_of_likelihood_and_unlikelihood():
+    torch.manual_seed(0)
+    shapes = {"readouts": (700, 4), "weight": (9, 4), "bias": (9,)}
+    values = {name: torch.randn(shape, dtype=torch.float64) for name, shape in shapes.items()}
+    ours, theirs = ([value.clone().requires_grad_() for value in values.values()] for _ in range(2))
+    targets, weights = torch.randint(9, (700,)), torch.randn(700, dtype=torch.float64)
+    mine = cross_entropy(*ours, targets, weights)
+    (3 * mine).backward()
+    readouts, weight, bias = theirs
+    p = (readouts @ weight.T + bias).softmax(dim=1).gather(1, targets[:, None])[:, 0]
+    expected = torch.where(weights > 0, -weights * p.log(), weights * (1 - p).log()).sum()
+    (3 * expected).backward()
+    assert float(mine.detach()) == pytest.approx(float(expected.detach()), rel=1e-4)
+    for own, other in zip(ours, theirs, strict=True):
+        torch.testing.assert_close(own.grad, other.grad, rtol=1e-4, atol=1e-4)
+
+
+def test_a_response_not_to_be_given_becomes_unlikely_and_the_others_are_learned():
+    torch.manual_seed(0)
+    model = tiny_model(VOCABULARY).requires_grad_(True)
+    dialogues = [[np.array([5]), np.array([6, 7])], [np.array([8]), np.array([9, 10])]]
+    batch = make_batch(dialogues, weights=[np.array([0, 1]), np.array([0, -1])])
+    optimiser = torch.optim.Adam(model.parameters(), lr=0.02)
+
+    def nats(dialogue):
+        alone = make_batch([dialogue])
+        return float(Objective()(model, alone).entropy)
+
+    before = [nats(dialogue) for dialogue in dialogues]
+    for _ in range(50):
+        Objective(relevance_weight=0.2)(model, batch).total.backward()
+        optimiser.step()
+        optimiser.zero_grad()
+    liked, disliked = (nats(dialogue) for dialogue in dialogues)
+    assert liked < before[0] / 2
+    assert disliked > 2 * before[1]
+
+
 def test_bfloat16_finds_the_loss_of_float32():
     model, batch = tiny_model(VOCABULARY), some_batch()
     exact = Objective()(model, batch).entropy

@@ -42,6 +42,31 @@ def test_a_store_is_three_memory_mapped_arrays_that_numpy_reads_by_itself(tmp_pa
     assert isinstance(TokenStore.open(tmp_path / "s").tokens.base, np.memmap)
 
 
+def test_utterances_keep_their_weights_and_those_that_bring_none_weigh_one(tmp_path: Path) -> None:
+    with StoreWriter(tmp_path / "store", weighted=True) as writer:
+        writer.extend(np.arange(5), np.ones(5, int), np.array([3, 2]), np.array([0.0, 2.0, -1.0, 5.0, 0.0]))
+        writer.extend(np.arange(2), np.ones(2, int), np.array([2]))
+    store = TokenStore.open(tmp_path / "store")
+    assert [store.weights_of(place).tolist() for place in range(3)] == [[0, 2, -1], [5, 0], [1, 1]]
+    assert store.responses == 3  # a dialogue's first utterance answers nobody
+
+
+def test_a_store_without_weights_has_none(tmp_path: Path) -> None:
+    with StoreWriter(tmp_path / "store") as writer:
+        writer.extend(np.arange(5), np.ones(5, int), np.array([3, 2]))
+    store = TokenStore.open(tmp_path / "store")
+    assert store.weights_of(0) is None
+    assert store.responses == 3
+
+
+def test_weights_that_do_not_fit_the_utterances_are_damage(tmp_path: Path) -> None:
+    with StoreWriter(tmp_path / "store") as writer:
+        writer.extend(np.arange(5), np.ones(5, int), np.array([3, 2]))
+    np.save(tmp_path / "store" / "weights.npy", np.ones(4, np.float32))
+    with pytest.raises(StoreError, match="damaged"):
+        TokenStore.open(tmp_path / "store")
+
+
 def test_there_is_nothing_beyond_the_last_dialogue(tmp_path: Path) -> None:
     with StoreWriter(tmp_path / "s") as writer:
         add(writer, [[[4], [5]]])

@@ -77,7 +77,7 @@ class Stage:
         self._training_loss = math.nan
         self._last_states: Tensor | None = None  # (B, S) that the dialogues of the batch before ended in
         folder.mkdir(parents=True, exist_ok=True)
-        if not (_responses(train) and _responses(validation)):
+        if not (train.responses and validation.responses):
             raise ValueError(f"The stage '{name}' has no dialogues to learn from or to be judged by; prepare more.")
         if saved := load_latest(folder, Position, self._parts):
             position, tensors = saved
@@ -271,11 +271,6 @@ def _recall(model: HRED, states: Tensor, vectors: Tensor) -> tuple[float, int]:
     scores = (model.relevance_query(states) @ vectors.T).float()
     own = scores.diagonal()[:, None]
     return float((own > scores.gather(1, others)).all(dim=1).sum()), count
-
-
-def _responses(store: TokenStore) -> int:
-    """How many utterances answer another: all but the first of each dialogue."""
-    return len(store.utterances) - 1 - len(store)
 
 
 @contextmanager

@@ -1,4 +1,5 @@
-"""What is minimised: the cross-entropy of every response's words, and a contrast of right and wrong responses.
+"""What is minimised: the cross-entropy of every response's words (of one not to be given, unlikelihood: Welleck et al.,
+2020), and a contrast of right and wrong responses.
 
 The softmax over the vocabulary is most of the memory and half of the work of a step, so its rows are taken in chunks
 that stay in cache, and each chunk's gradient is taken at once, while its logits exist.
@@ -19,11 +20,12 @@ from data.vocabulary import BOS, UNK
 Schedule = Literal["linear", "sigmoid"]
 
 _CHUNK = 512  # rows of logits at a time
+_SURE = 1 - 1e-4  # the most that a target not to be given is held for; beyond it its gradient would have no bound
 
 
 class Losses(NamedTuple):
     total: Tensor  # to minimise, scalar
-    entropy: Tensor  # nats a target token, scalar, detached
+    entropy: Tensor  # nats a target token, each times its response's weight; scalar, detached
     last_states: Tensor  # (B, S) that the dialogues of the batch end in, detached
 
 
@@ -52,10 +54,12 @@ class Objective:
         given = self._hide_states(before)
         inputs = self._hide_words(self._reinject(model, batch, given, progress))
         readouts = model.write(inputs, batch.response_sizes, given)
-        entropy = cross_entropy(readouts, model.embedding.weight, model.output_bias, batch.targets) / len(batch.targets)
-        total = entropy
+        weights = None if batch.weights is None else _of_each_word(batch.weights, batch.response_sizes)
+        summed = cross_entropy(readouts, model.embedding.weight, model.output_bias, batch.targets, weights)
+        total = entropy = summed / len(batch.targets)
         if self.relevance_weight:
-            total = total + self.relevance_weight * _contrast(model, before, vectors[batch.responses])
+            fit = slice(None) if batch.weights is None else batch.weights > 0
+            total = total + self.relevance_weight * _contrast(model, before[fit], vectors[batch.responses[fit]])
         return Losses(total, entropy.detach(), states[batch.last_states].detach())
 
     def reinjected_share(self, progress: float) -> float:
@@ -96,21 +100,33 @@ def _row_before(sizes: list[int]) -> Tensor:
     return torch.arange(len(back)) - back
 
 
-def cross_entropy(readouts: Tensor, weight: Tensor, bias: Tensor, targets: Tensor) -> Tensor:
-    """Sum of -log softmax(readouts @ weight.T + bias)[targets] in nats: (Q, E), (V, E), (V,), (Q,) -> scalar."""
-    total: Tensor = _ChunkedCrossEntropy.apply(readouts, weight, bias, targets)
+def _of_each_word(of_responses: Tensor, sizes: list[int]) -> Tensor:
+    """What holds of each response (R,), for each of its packed words (Q,)."""
+    return torch.cat([of_responses[:size] for size in sizes]) if sizes else of_responses[:0]
+
+
+def cross_entropy(
+    readouts: Tensor, weight: Tensor, bias: Tensor, targets: Tensor, weights: Tensor | None = None
+) -> Tensor:
+    """Sum of -log softmax(readouts @ weight.T + bias)[targets] in nats: (Q, E), (V, E), (V,), (Q,) -> scalar.
+
+    `weights` (Q,) weigh its terms; one below 0 weighs -log(1 - p) instead, so that the target becomes unlikely.
+    """
+    total: Tensor = _ChunkedCrossEntropy.apply(readouts, weight, bias, targets, weights)
     return total
 
 
 def _contrast(model: HRED, states: Tensor, vectors: Tensor) -> Tensor:
     """Mean cross-entropy of picking each state's own response among the R of the batch."""
+    if not len(states):
+        return states.new_zeros(())
     scores = (model.relevance_query(states) @ vectors.T).float()  # (R, R)
     return F.cross_entropy(scores, torch.arange(len(scores)))
 
 
 class _ChunkedCrossEntropy(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, readouts, weight, bias, targets):  # type: ignore[no-untyped-def]
+    def forward(ctx, readouts, weight, bias, targets, weights):  # type: ignore[no-untyped-def]
         small = weight.to(readouts.dtype)
         wanted = any(ctx.needs_input_grad)
         d_readouts = torch.empty_like(readouts)
@@ -120,10 +136,14 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
             rows = slice(start, start + _CHUNK)
             log_probability = F.log_softmax((readouts[rows] @ small.T).float() + bias, dim=1)
             target = targets[rows, None]
-            total -= log_probability.gather(1, target).sum()
+            right = log_probability.gather(1, target)
+            loss, scale = (-right, None) if weights is None else _weighed(right, weights[rows, None])
+            total += loss.sum()
             if wanted:
                 d_logits = log_probability.exp_()
                 d_logits.scatter_add_(1, target, d_logits.new_full(target.shape, -1.0))
+                if scale is not None:
+                    d_logits *= scale
                 d_bias += d_logits.sum(0)
                 d_logits = d_logits.to(readouts.dtype)
                 torch.mm(d_logits, small, out=d_readouts[rows])
@@ -134,4 +154,15 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
     @staticmethod
     def backward(ctx, d_total):  # type: ignore[no-untyped-def]
         d_readouts, d_weight, d_bias = ctx.saved_tensors
-        return d_readouts * d_total.to(d_readouts.dtype), d_weight * d_total, d_bias * d_total, None
+        return d_readouts * d_total.to(d_readouts.dtype), d_weight * d_total, d_bias * d_total, None, None
+
+
+def _weighed(right: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
+    """The loss of each target, and what the gradient of its -log p is to be multiplied by, of log p and weights.
+
+    The gradient of -log(1 - p) is -p / (1 - p) times that of -log p.
+    """
+    p = right.exp().clamp(max=_SURE)
+    unlikely = weights < 0
+    loss = torch.where(unlikely, weights * torch.log1p(-p), -weights * right)
+    return loss, torch.where(unlikely, weights * p / (1 - p), weights)
