@@ -126,18 +126,26 @@ def clean(dialogue: Dialogue, dropped: Counter[str], as_it_is: bool = False) -> 
 
     Text taken `as_it_is` is not mended and may be unlike talk; it is unfit only where nothing can be learned from it.
     """
+    for run in fit_runs(dialogue.utterances, dropped, as_it_is):
+        yield [tokens for _, tokens in run]
+
+
+def fit_runs(
+    utterances: Iterable[str], dropped: Counter[str], as_it_is: bool = False
+) -> Iterator[list[tuple[int, list[str]]]]:
+    """As `clean`, each utterance's tokens with its place in the dialogue."""
     mend, why_unfit = (plain, damage) if as_it_is else (normalise, fault)
-    run: list[list[str]] = []
-    for text in (*dialogue.utterances, None):
+    run: list[tuple[int, list[str]]] = []
+    for place, text in enumerate((*utterances, None)):
         if text is not None:
             mended = mend(text)
             tokens = tokenise(mended)
             reason = why_unfit(mended, len(tokens))
             if reason is None:
-                run.append(tokens)
+                run.append((place, tokens))
                 continue
             dropped[reason] += 1
-        if len(run) == 2 and run[0] == run[1] and not as_it_is:
+        if len(run) == 2 and run[0][1] == run[1][1] and not as_it_is:
             dropped["echo"] += 2
         elif len(run) > 1:
             yield run
