@@ -1,5 +1,8 @@
 import json
+import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -7,8 +10,19 @@ import torch
 from click.testing import CliRunner
 from safetensors.torch import load_file, save_file
 
-from chatbot.checkpoint import CheckpointError, load_checkpoint, promote, save_checkpoint
+from chatbot.checkpoint import (
+    CheckpointError,
+    live_id,
+    live_pointer,
+    load_checkpoint,
+    promote,
+    promotions,
+    rollback,
+    save_checkpoint,
+    shelved,
+)
 from chatbot.cli import main
+from tests.clients import ROOT
 from tests.tiny_checkpoint import tiny_checkpoint
 
 _SIZES = ("embedding_size", "encoder_size", "state_size", "decoder_size")
@@ -162,3 +176,137 @@ def test_a_broken_checkpoint_is_refused_with_one_sentence_and_never_promoted(che
         promote(checkpoint.folder)
     assert len(str(refused.value).splitlines()) == 1
     assert not (Path(checkpoint.folder).parent / "var" / "checkpoints" / "live").exists()
+
+
+# The shelf
+
+
+@pytest.fixture
+def shipped(tmp_path, monkeypatch) -> str:
+    """The id of a shipped checkpoint that takes no time."""
+    monkeypatch.setenv("CHATBOT_HOME", str(tmp_path / "var"))
+    shipped = tiny_checkpoint(tmp_path / "shipped", seed=9)
+    monkeypatch.setattr("chatbot.checkpoint.SHIPPED", shipped.folder)
+    return shipped.id
+
+
+def promoted(folder: Path, seed: int) -> str:
+    return promote(tiny_checkpoint(folder / str(seed), seed).folder).id
+
+
+def test_rollbacks_go_back_one_promotion_each_down_to_the_shipped_one(shipped, tmp_path):
+    first, second = promoted(tmp_path, 1), promoted(tmp_path, 2)
+    for before in (first, shipped):
+        assert rollback().id == live_id() == load_checkpoint("live").id == before
+    with pytest.raises(CheckpointError, match=f"No other checkpoint was live before {shipped}"):
+        rollback()
+    assert [(made.checkpoint_id, made.before, made.is_rollback) for made in promotions()] == [
+        (first, shipped, False),
+        (second, first, False),
+        (first, second, True),
+        (shipped, first, True),
+    ]
+    assert sorted(shelved()) == sorted([first, second, shipped])
+
+
+def test_what_was_rolled_back_is_no_longer_on_the_way_back(shipped, tmp_path):
+    first, _ = promoted(tmp_path, 1), promoted(tmp_path, 2)
+    rollback()
+    promoted(tmp_path, 3)
+    assert [rollback().id, rollback().id] == [first, shipped]
+
+
+def test_default_is_gone_back_to_as_any_other(shipped, tmp_path):
+    first = promoted(tmp_path, 1)
+    assert promote("default").id == shipped
+    second = promoted(tmp_path, 2)
+    assert [rollback().id for _ in range(3)] == [shipped, first, shipped]
+    assert promote(second).id == live_id() == second  # by its id
+
+
+def test_promoting_what_is_live_already_is_no_step_back(shipped, tmp_path):
+    promote("default")
+    first = promoted(tmp_path, 1)
+    pointer = live_pointer()
+    assert promoted(tmp_path, 1) == first
+    assert live_pointer() != pointer  # a server looks again all the same
+    assert len(promotions()) == 1
+    assert rollback().id == shipped
+
+
+def test_what_was_made_live_by_hand_is_gone_back_from_and_to(shipped, tmp_path):
+    first, second = promoted(tmp_path, 1), promoted(tmp_path, 2)
+    link = tmp_path / "var" / "checkpoints" / "live"
+    link.unlink()
+    link.symlink_to(first)
+    third = promoted(tmp_path, 3)
+    assert [rollback().id for _ in range(4)] == [first, second, first, shipped]
+    link.unlink()
+    link.symlink_to(third)
+    assert rollback().id == shipped
+
+
+def test_a_checkpoint_that_is_gone_is_not_gone_back_to(shipped, tmp_path):
+    first, second = promoted(tmp_path, 1), promoted(tmp_path, 2)
+    shutil.rmtree(tmp_path / "var" / "checkpoints" / first)
+    with pytest.raises(CheckpointError, match=f"{first}, which was live before, is no longer in"):
+        rollback()
+    assert live_id() == second
+
+
+def test_a_link_to_nothing_is_an_error_and_not_the_shipped_one(shipped, tmp_path):
+    shutil.rmtree(promote(tiny_checkpoint(tmp_path / "first", 1).folder).folder)
+    with pytest.raises(CheckpointError, match="There is no checkpoint in"):
+        load_checkpoint("live")
+
+
+def test_lines_that_are_no_promotions_are_passed_over(shipped, tmp_path):
+    promoted(tmp_path, 1)
+    with (tmp_path / "var" / "checkpoints" / "promotions.jsonl").open("ab") as record:
+        record.write(b'{"checkpoint": "x"}\n[1]\nnull\n\xff\n{"checkpoint": "x", "before": "y", "at": 3}\n{"che\n')
+    second = promoted(tmp_path, 2)
+    assert promotions()[-1].checkpoint_id == second
+    assert len(promotions()) == 2
+    assert rollback().id == load_checkpoint(tmp_path / "1").id
+
+
+_HURRY = """
+import sys
+from chatbot.checkpoint import promote, rollback
+for _ in range(6):
+    for folder in sys.argv[1:]:
+        promote(folder)
+    rollback()
+"""
+
+
+def test_promotions_and_rollbacks_of_several_processes_make_one_history(shipped, tmp_path):
+    first = promoted(tmp_path, 0)
+    folders = [str(tiny_checkpoint(tmp_path / f"{seed}", seed).folder) for seed in range(1, 7)]
+    pairs = zip(folders[::2], folders[1::2], strict=True)
+    hurry = [subprocess.Popen([sys.executable, "-c", _HURRY, *pair], cwd=ROOT) for pair in pairs]
+    assert [process.wait(120) for process in hurry] == [0, 0, 0]
+    made = promotions()
+    assert [one.before for one in made] == [shipped, *(one.checkpoint_id for one in made[:-1])]
+    assert made[0].checkpoint_id == first
+    assert made[-1].checkpoint_id == live_id() == load_checkpoint("live").id
+    assert sum(one.is_rollback for one in made) == 18
+    assert not list((tmp_path / "var" / "checkpoints").glob(".promoting-*"))
+
+
+@pytest.mark.parametrize("layers", [10**9, 10**30])
+def test_a_checkpoint_that_speaks_of_endless_layers_is_refused_at_once(checkpoint, layers):
+    config = json.loads((checkpoint.folder / "config.json").read_text())
+    config["model"]["layers"] = layers
+    (checkpoint.folder / "config.json").write_text(json.dumps(config))
+    with pytest.raises(CheckpointError, match="layers"):
+        load_checkpoint(checkpoint.folder)
+
+
+def test_a_loaded_checkpoint_does_not_lean_on_its_file(checkpoint):
+    weights = {name: value.float() for name, value in load_file(checkpoint.folder / "model.safetensors").items()}
+    save_file(weights, checkpoint.folder / "model.safetensors")
+    loaded = load_checkpoint(checkpoint.folder)
+    os.truncate(checkpoint.folder / "model.safetensors", 0)
+    found = loaded.model.state_dict()
+    assert all(torch.equal(found[name], value) for name, value in checkpoint.model.state_dict().items())
