@@ -1,4 +1,4 @@
-"""Users, conversations, turns, events and feedback in SQL, and the few queries on them.
+"""Users, conversations, turns, events, feedback and training runs in SQL, and the few queries on them.
 
 SQLite (WAL) by default, PostgreSQL by URL. This module knows neither the model nor the web: a dialogue state is a
 blob with the id of the checkpoint that made it. Every change of a conversation takes that conversation's row lock
@@ -12,8 +12,8 @@ import sqlite3
 import threading
 import time
 import uuid
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, nullcontext
+from collections.abc import Iterator
+from contextlib import closing, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -37,6 +37,7 @@ from sqlalchemy import (
     make_url,
     select,
     text,
+    update,
 )
 from sqlalchemy.engine import URL, Connection, Dialect
 from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
@@ -49,6 +50,7 @@ from chatbot.reply import CONTEXT_TURNS
 DEFAULT_DATABASE = f"sqlite:///{home()}/chatbot.db"
 TITLE_CHARACTERS = 60
 SOURCE = "hred-chatbot"
+BUSY_MS = 30_000  # SQLite's writers wait for one another as long
 
 
 class HistoryError(Exception):
@@ -57,6 +59,10 @@ class HistoryError(Exception):
 
 class NotFoundError(HistoryError):
     """No such thing, or it is another user's: the two look the same on purpose."""
+
+
+class UnknownUserError(HistoryError):
+    """Nobody has this id, or not any more."""
 
 
 class BusyError(HistoryError):
@@ -111,7 +117,10 @@ class User(Base):
 
 
 class Conversation(Base):
-    """A stored, live dialogue: a tree of turns, of which the branch that ends in `active_leaf_id` is shown."""
+    """A stored, live dialogue: a tree of turns, of which the branch that ends in `active_leaf_id` is shown.
+
+    Only where `learn` is true may a later checkpoint be trained on it.
+    """
 
     __tablename__ = "conversations"
     __table_args__ = (Index(None, "user_id", "updated_at"),)
@@ -123,6 +132,7 @@ class Conversation(Base):
     last_seq: Mapped[int] = mapped_column(default=0)
     # No foreign key: turns already point here, and the two are only ever erased together.
     active_leaf_id: Mapped[str | None] = mapped_column(String(36))
+    learn: Mapped[bool] = mapped_column(default=False)
 
     def summary(self) -> dict[str, Any]:
         return {
@@ -131,6 +141,7 @@ class Conversation(Base):
             "created_at": self.created_at.isoformat(),
             "updated_at": self.updated_at.isoformat(),
             "last_seq": self.last_seq,
+            "learn": self.learn,
         }
 
 
@@ -166,6 +177,7 @@ class Turn(Base):
     client_msg_id: Mapped[str | None] = mapped_column(String(36))
     seq: Mapped[int]
     created_at: Mapped[datetime] = mapped_column(default=now)
+    is_retrieved: Mapped[bool] = mapped_column("retrieved", default=False)  # somebody's words from a corpus
 
 
 class Event(Base):
@@ -190,6 +202,43 @@ class Feedback(Base):
     rating: Mapped[int]
     better_text: Mapped[str | None] = mapped_column(Text)
     updated_at: Mapped[datetime] = mapped_column(default=now, onupdate=now)
+
+
+class TrainingRun(Base):
+    """What became of a retraining: running, completed, rejected (by its gate), promoted, failed or stopped."""
+
+    __tablename__ = "training_runs"
+    id: Mapped[str] = mapped_column(String(36), primary_key=True)
+    kind: Mapped[str] = mapped_column(String(16), default="retrain")
+    status: Mapped[str] = mapped_column(String(16), default="running")
+    parent_checkpoint: Mapped[str] = mapped_column(String(200))
+    checkpoint: Mapped[str | None] = mapped_column(String(200))
+    started_at: Mapped[datetime] = mapped_column(default=now)
+    updated_at: Mapped[datetime] = mapped_column(default=now, onupdate=now)
+    ended_at: Mapped[datetime | None]
+    progress: Mapped[dict[str, Any]] = mapped_column(default=dict)
+    report: Mapped[dict[str, Any] | None]
+
+
+@dataclass(frozen=True, slots=True)
+class LessonTurn:
+    """What was said, and what a person thought of it: `rating` -1, 0 (also where nobody gave one) or 1."""
+
+    speaker: str  # user | bot
+    text: str
+    rating: int
+    better_text: str | None
+    is_retrieved: bool
+    created_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Lesson:
+    """The active branch of a conversation that may be learned from."""
+
+    conversation_id: str
+    user_id: str
+    turns: tuple[LessonTurn, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -227,7 +276,7 @@ class FinishedReply:
     checkpoint: str
     state_before: bytes | None = None
     state_after: bytes | None = None
-    is_retrieved: bool = False  # its event says so
+    is_retrieved: bool = False
 
 
 class History:
@@ -264,11 +313,29 @@ class History:
         with self._reads() as session:
             return session.scalar(select(User.id).where(User.token_hash == _hash(token)))
 
+    def check_user(self, user_id: str) -> None:
+        """Raise UnknownUserError unless there is such a user."""
+        with self._reads() as session:
+            if session.get(User, user_id) is None:
+                raise UnknownUserError("This user is not known here any more.")
+
+    def delete_user(self, user_id: str) -> list[str]:
+        """Erase the user and all that is theirs -> the ids of the conversations erased. Raises UnknownUserError."""
+        with self._write() as session:
+            user = _locked_user(session, user_id)
+            gone = delete(Conversation).where(Conversation.user_id == user_id).returning(Conversation.id)
+            erased = list(session.scalars(gone))
+            session.delete(user)
+        self._empty_log()
+        return erased
+
     # Conversations
 
-    def create_conversation(self, user_id: str, title: str | None = None) -> Conversation:
+    def create_conversation(self, user_id: str, title: str | None = None, learn: bool = False) -> Conversation:
+        """Raises UnknownUserError where the user was erased meanwhile."""
         with self._write() as session:
-            conversation = Conversation(user_id=user_id, title=title)
+            _locked_user(session, user_id)
+            conversation = Conversation(user_id=user_id, title=title, learn=learn)
             session.add(conversation)
         return conversation
 
@@ -284,11 +351,42 @@ class History:
             conversation.title = title
             return conversation, _append(session, conversation, "conversation.renamed", {"title": title})
 
-    def delete_conversation(self, user_id: str, conversation_id: str) -> None:
-        """Erase it with its turns, events, states and feedback."""
+    def set_learning(self, user_id: str, conversation_id: str, learn: bool) -> tuple[Conversation, Event]:
+        """Say whether a later checkpoint may be trained on this conversation."""
+        with self._write() as session:
+            conversation = _locked(session, conversation_id, user_id)
+            conversation.learn = learn
+            return conversation, _append(session, conversation, "conversation.learning", {"learn": learn})
+
+    def delete_conversation(self, user_id: str | None, conversation_id: str) -> None:
+        """Erase it with its turns, events, states and feedback; without a user whoever's it is."""
         with self._write() as session:
             _locked(session, conversation_id, user_id)
             session.execute(delete(Conversation).where(Conversation.id == conversation_id))
+        self._empty_log()
+
+    def delete_untouched(self, before: datetime) -> list[tuple[str, str]]:
+        """Erase the conversations that nothing happened in since `before` -> (user_id, conversation_id) of each."""
+        gone = delete(Conversation).where(Conversation.updated_at < before)
+        with self._write() as session:
+            rows = session.execute(gone.returning(Conversation.user_id, Conversation.id)).all()
+        if rows:
+            self._empty_log()
+        return [(user_id, conversation_id) for user_id, conversation_id in rows]
+
+    def _empty_log(self) -> None:
+        """Bring SQLite's write-ahead log into its tables, where what was erased is overwritten, and empty it.
+
+        As far as it can: a reader that goes on for longer than a second keeps the log until the next time.
+        """
+        if self.engine.dialect.name != "sqlite":
+            return
+        with self._turnstile, closing(self.engine.raw_connection()) as connection:
+            cursor = connection.cursor()
+            cursor.execute("PRAGMA busy_timeout = 1000")
+            with suppress(sqlite3.OperationalError):
+                cursor.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            cursor.execute(f"PRAGMA busy_timeout = {BUSY_MS}")
 
     # Turns
 
@@ -338,9 +436,10 @@ class History:
                 return None
             turn.text, turn.status = reply.text, reply.status
             turn.state, turn.checkpoint = reply.state_after, reply.checkpoint
+            turn.is_retrieved = reply.is_retrieved
             message = session.get_one(Turn, turn.parent_id)
             message.state, message.checkpoint = reply.state_before, reply.checkpoint
-            return _append(session, conversation, "reply.completed", _completed(turn, reply.is_retrieved))
+            return _append(session, conversation, "reply.completed", _completed(turn))
 
     def reply_status(self, user_id: str, conversation_id: str, reply_id: str) -> str:
         with self._reads() as session:
@@ -356,10 +455,14 @@ class History:
     def set_feedback(
         self, user_id: str, conversation_id: str, reply_id: str, rating: int, better_text: str | None
     ) -> Event:
+        """What was thought of the reply before is replaced; rating 0 without a better text takes it back."""
         with self._write() as session:
             conversation = _locked(session, conversation_id, user_id)
             turn = _turn(session, conversation, reply_id, "bot")
-            session.merge(Feedback(turn_id=turn.id, rating=rating, better_text=better_text))
+            if rating or better_text:
+                session.merge(Feedback(turn_id=turn.id, rating=rating, better_text=better_text))
+            else:
+                session.execute(delete(Feedback).where(Feedback.turn_id == turn.id))
             data = {"reply_id": turn.id, "rating": rating, "better_text": better_text}
             return _append(session, conversation, "feedback.set", data)
 
@@ -376,21 +479,60 @@ class History:
     def active_branch(self, conversation_id: str, user_id: str | None = None) -> list[Turn]:
         """The turns from the first to the active leaf. Raises NotFoundError."""
         with self._reads() as session:
-            conversation = _owned(session, conversation_id, user_id)
-            turns = session.scalars(select(Turn).where(Turn.conversation_id == conversation_id))
-            by_id = {turn.id: turn for turn in turns}
-        branch, turn = [], by_id.get(conversation.active_leaf_id or "")
-        while turn:
-            branch.append(turn)
-            turn = by_id.get(turn.parent_id or "")
-        return branch[::-1]
+            return _branch(session, _owned(session, conversation_id, user_id))
 
     def dialogue(self, conversation_id: str, user_id: str | None = None) -> dict[str, Any]:
         """The active branch as one line of chat JSONL; what was never said (failed, still running) is left out."""
-        roles = {"user": "user", "bot": "assistant"}
-        turns = [turn for turn in self.active_branch(conversation_id, user_id) if turn.text]
-        messages = [{"role": roles[turn.speaker], "content": turn.text} for turn in turns]
+        messages = [_message(turn) for turn in self.active_branch(conversation_id, user_id) if turn.text]
         return {"id": conversation_id, "source": SOURCE, "messages": messages}
+
+    # Learning
+
+    def lessons(self) -> Iterator[Lesson]:
+        """Every conversation that may be learned from, oldest first; what was never said is left out.
+
+        One transaction each: a conversation that is erased or taken back meanwhile does not come.
+        """
+        query = select(Conversation.id).where(Conversation.learn)
+        with self._reads() as session:
+            ids = session.scalars(query.order_by(Conversation.created_at, Conversation.id)).all()
+        for conversation_id in ids:
+            if lesson := self._lesson(conversation_id):
+                yield lesson
+
+    def _lesson(self, conversation_id: str) -> Lesson | None:
+        given = select(Feedback).join(Turn, Feedback.turn_id == Turn.id).where(Turn.conversation_id == conversation_id)
+        with self._reads() as session:
+            conversation = session.get(Conversation, conversation_id)
+            if conversation is None or not conversation.learn:
+                return None
+            feedback = {one.turn_id: one for one in session.scalars(given)}
+            said = [turn for turn in _branch(session, conversation) if turn.text]
+        turns = tuple(_lesson_turn(turn, feedback.get(turn.id)) for turn in said)
+        return Lesson(conversation_id, conversation.user_id, turns) if turns else None
+
+    def begin_run(self, id: str, parent_checkpoint: str) -> None:
+        """Record that a retraining of `parent_checkpoint` has begun; one that is known goes on."""
+        with self._write() as session:
+            if session.get(TrainingRun, id) is None:
+                session.add(TrainingRun(id=id, parent_checkpoint=parent_checkpoint))
+                return
+        self.update_run(id, status="running")
+
+    def update_run(self, id: str, **fields: Any) -> None:
+        """Set columns of a run; a status other than running also ends it. Raises NotFoundError."""
+        if "status" in fields:
+            fields = {"ended_at": None if fields["status"] == "running" else now()} | fields
+        with self._write() as session:
+            changed = update(TrainingRun).where(TrainingRun.id == id).values(**fields).returning(TrainingRun.id)
+            if session.scalar(changed) is None:
+                raise NotFoundError(f"There is no training run {id}.")
+
+    def runs(self, limit: int = 50) -> list[TrainingRun]:
+        """Newest first."""
+        query = select(TrainingRun).order_by(TrainingRun.started_at.desc(), TrainingRun.id)
+        with self._reads() as session:
+            return list(session.scalars(query.limit(limit)))
 
 
 def _hash(token: str) -> str:
@@ -404,13 +546,41 @@ def _owned(session: Session, conversation_id: str, user_id: str | None) -> Conve
     return conversation
 
 
-def _locked(session: Session, conversation_id: str, user_id: str) -> Conversation:
+def _locked(session: Session, conversation_id: str, user_id: str | None) -> Conversation:
     """The user's conversation, its row locked until the transaction ends."""
-    query = select(Conversation).where(Conversation.id == conversation_id, Conversation.user_id == user_id)
+    query = select(Conversation).where(Conversation.id == conversation_id)
+    query = query.where(Conversation.user_id == user_id) if user_id else query
     conversation = session.scalar(query.with_for_update())
     if conversation is None:
         raise NotFoundError("There is no such conversation.")
     return conversation
+
+
+def _locked_user(session: Session, user_id: str) -> User:
+    user = session.get(User, user_id, with_for_update=True)
+    if user is None:
+        raise UnknownUserError("This user is not known here any more.")
+    return user
+
+
+def _branch(session: Session, conversation: Conversation) -> list[Turn]:
+    turns = session.scalars(select(Turn).where(Turn.conversation_id == conversation.id))
+    by_id = {turn.id: turn for turn in turns}
+    branch, turn = [], by_id.get(conversation.active_leaf_id or "")
+    while turn:
+        branch.append(turn)
+        turn = by_id.get(turn.parent_id or "")
+    return branch[::-1]
+
+
+def _message(turn: Turn) -> dict[str, Any]:
+    role = {"user": "user", "bot": "assistant"}[turn.speaker]
+    return {"role": role, "content": turn.text} | ({"retrieved": True} if turn.is_retrieved else {})
+
+
+def _lesson_turn(turn: Turn, feedback: Feedback | None) -> LessonTurn:
+    rating, better_text = (feedback.rating, feedback.better_text) if feedback else (0, None)
+    return LessonTurn(turn.speaker, turn.text, rating, better_text, turn.is_retrieved, turn.created_at)
 
 
 def _turn(session: Session, conversation: Conversation, turn_id: str, speaker: str) -> Turn:
@@ -507,14 +677,14 @@ def _start_reply(session: Session, conversation: Conversation, message: Turn) ->
     return turn, _append(session, conversation, "reply.started", data)
 
 
-def _completed(turn: Turn, is_retrieved: bool) -> dict[str, Any]:
+def _completed(turn: Turn) -> dict[str, Any]:
     return {
         "reply_id": turn.id,
         "parent_id": turn.parent_id,
         "text": turn.text,
         "status": turn.status,
         "checkpoint": turn.checkpoint,
-        "retrieved": is_retrieved,
+        "retrieved": turn.is_retrieved,
         "created_at": turn.created_at.isoformat(),
     }
 
@@ -584,7 +754,7 @@ def _set_pragmas(connection: Any, record: object) -> None:
     connection.isolation_level = None  # we begin transactions ourselves, see _begin
     # Under WAL a commit survives kill -9 even with synchronous=NORMAL, since it is already with the operating
     # system; FULL also syncs the log at each commit, so what was acknowledged survives a power cut too.
-    for pragma in ("busy_timeout = 30000", "synchronous = FULL", "foreign_keys = ON", "secure_delete = ON"):
+    for pragma in (f"busy_timeout = {BUSY_MS}", "synchronous = FULL", "foreign_keys = ON", "secure_delete = ON"):
         connection.execute(f"PRAGMA {pragma}")
     _use_wal(connection)
 
@@ -641,9 +811,12 @@ def _shown(url: URL) -> str:
     return url.render_as_string(hide_password=True)
 
 
-def dialogues(history: History) -> Iterable[dict[str, Any]]:
-    """Every conversation in which something was said, as chat JSONL lines, oldest first."""
-    for conversation in reversed(history.conversations()):
-        dialogue = history.dialogue(conversation.id)
+def dialogues(history: History, user_id: str | None = None) -> Iterator[dict[str, Any]]:
+    """Every conversation (of a user) in which something was said, as chat JSONL lines, oldest first."""
+    for conversation in reversed(history.conversations(user_id)):
+        try:
+            dialogue = history.dialogue(conversation.id)
+        except NotFoundError:
+            continue  # erased meanwhile
         if dialogue["messages"]:
             yield dialogue

@@ -1,11 +1,12 @@
-"""`chatbot history list|show|export`: what was said, read from the database."""
+"""`chatbot history`: what was said, read from the database and erased from it."""
 
 import json
 import os
 import sys
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Iterator, Sized
 from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
@@ -24,17 +25,19 @@ _conversation = click.argument("conversation_id", metavar="ID")
 
 @click.group()
 def history() -> None:
-    """Read the stored conversations."""
+    """Read, take and erase the stored conversations."""
 
 
 @history.command("list")
 @_database
 def list_conversations(database: str | None) -> None:
-    """The conversations, newest first: id, time of the last change, title."""
-    with _reading(database) as stored:
+    """The conversations, newest first: id, time of the last change, user, whether to learn from it, title."""
+    with _open(database) as stored:
         for conversation in stored.conversations():
             changed = conversation.updated_at.strftime("%Y-%m-%d %H:%M")
-            click.echo(f"{conversation.id}  {changed}  {_printable(conversation.title or '(empty)')}")
+            choice = "learn" if conversation.learn else "store"
+            title = _printable(conversation.title or "(empty)")
+            click.echo(f"{conversation.id}  {changed}  {conversation.user_id}  {choice}  {title}")
 
 
 @history.command()
@@ -42,29 +45,91 @@ def list_conversations(database: str | None) -> None:
 @_database
 def show(conversation_id: str, database: str | None) -> None:
     """One conversation as it was said, on its active branch."""
-    from chatbot.history import NotFoundError
-
-    with _reading(database) as stored:
-        try:
-            turns = stored.active_branch(conversation_id)
-        except NotFoundError as error:
-            message = f"There is no conversation {conversation_id}; `chatbot history list` names them."
-            raise UserError(message) from error
-        for turn in turns:
+    with _open(database) as stored, _naming("conversation", conversation_id):
+        for turn in stored.active_branch(conversation_id):
             ended = "" if turn.status == "completed" else f" ({turn.status})"
-            click.echo(f"{turn.speaker}: {_printable(turn.text)}{ended}")
+            retrieved = " (retrieved)" if turn.is_retrieved else ""
+            click.echo(f"{turn.speaker}: {_printable(turn.text)}{ended}{retrieved}")
 
 
 @history.command()
 @click.option("--out", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE", help="Instead of the screen.")
+@click.option("--user", "user_id", metavar="ID", help="Only what this user said and was told.")
 @_database
-def export(database: str | None, out: Path | None) -> None:
-    """Every conversation as chat JSONL, one a line, on its active branch, oldest first."""
+def export(database: str | None, user_id: str | None, out: Path | None) -> None:
+    """Every conversation as chat JSONL, one a line, on its active branch, oldest first.
+
+    What was not written by the model, but retrieved word for word from a corpus, is marked "retrieved".
+    """
     from chatbot.history import dialogues
 
-    with _reading(database) as stored, _writing(out) as file:
-        for dialogue in dialogues(stored):
-            file.write(json.dumps(dialogue, ensure_ascii=False) + "\n")
+    with _open(database) as stored, _naming("user", user_id):
+        if user_id:
+            stored.check_user(user_id)
+        with _writing(out) as file:
+            for dialogue in dialogues(stored, user_id):
+                file.write(json.dumps(dialogue, ensure_ascii=False) + "\n")
+
+
+@history.command()
+@_conversation
+@_database
+def delete(conversation_id: str, database: str | None) -> None:
+    """Erase one conversation, also from what was prepared of it for training."""
+    from chatbot.forgetting import forget
+
+    with _open(database) as stored, _naming("conversation", conversation_id):
+        stored.delete_conversation(None, conversation_id)
+        forget([conversation_id])
+        click.echo("Erased 1 conversation.")
+
+
+@history.command("delete-user")
+@click.argument("user_id", metavar="ID")
+@click.option("--yes", is_flag=True, help="Do not ask first.")
+@_database
+def delete_user(user_id: str, yes: bool, database: str | None) -> None:
+    """Erase a user with all conversations, also from what was prepared of them for training.
+
+    A checkpoint that has learned from them already stays as it is.
+    """
+    from chatbot.forgetting import forget
+
+    with _open(database) as stored, _naming("user", user_id):
+        stored.check_user(user_id)
+        if not yes:
+            click.confirm(f"Erase {user_id} and {_counted(stored.conversations(user_id))} for good?", abort=True)
+        erased = stored.delete_user(user_id)
+        forget(erased)
+        click.echo(f"Erased the user and {_counted(erased)}.")
+
+
+@history.command()
+@click.option("--keep-days", type=click.IntRange(1, 36_500), required=True, metavar="N", help="Days to keep.")
+@_database
+def prune(keep_days: int, database: str | None) -> None:
+    """Erase the conversations in which nothing happened for N days."""
+    from chatbot.forgetting import forget
+
+    with _open(database) as stored:
+        erased = [id for _, id in stored.delete_untouched(datetime.now(UTC) - timedelta(days=keep_days))]
+        forget(erased)
+        click.echo(f"Erased {_counted(erased)}.")
+
+
+def _counted(conversations: Sized) -> str:
+    return f"{len(conversations)} conversation{'' if len(conversations) == 1 else 's'}"
+
+
+@contextmanager
+def _naming(kind: str, id: str | None) -> Iterator[None]:
+    """One sentence where there is no such conversation or user."""
+    from chatbot.history import NotFoundError, UnknownUserError
+
+    try:
+        yield
+    except (NotFoundError, UnknownUserError) as error:
+        raise UserError(f"There is no {kind} {id}; `chatbot history list` names them.") from error
 
 
 def _printable(text: str) -> str:
@@ -73,8 +138,8 @@ def _printable(text: str) -> str:
 
 
 @contextmanager
-def _reading(database: str | None) -> Iterator["History"]:
-    """An existing database, open; a reader that leaves early (`| head`) is no error."""
+def _open(database: str | None) -> Iterator["History"]:
+    """An existing database; a reader that leaves early (`| head`) is no error."""
     from chatbot.history import DEFAULT_DATABASE, DatabaseError, open_history
 
     try:

@@ -10,6 +10,7 @@ import threading
 import uuid
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -20,6 +21,7 @@ from sqlalchemy import func, inspect, select, text
 from sqlalchemy.orm import Session
 
 from chatbot import history as tables
+from chatbot.forgetting import hash_of
 from chatbot.history import (
     CONTEXT_TURNS,
     Accepted,
@@ -29,11 +31,13 @@ from chatbot.history import (
     FinishedReply,
     History,
     NotFoundError,
+    UnknownUserError,
     connect,
     dialogues,
     open_history,
 )
 from chatbot.history_commands import history as history_command
+from chatbot.home import home
 from chatbot.migrations import downgrade, upgrade
 from tests.clients import ROOT
 
@@ -71,6 +75,14 @@ def seqs(history: History, user: str, conversation: str) -> list[int]:
     return [event.seq for event in history.events_after(user, conversation, 0, 10_000)[0]]
 
 
+def prepared_from(conversation: str) -> Path:
+    """The data of a retraining that took this conversation."""
+    run = home() / "retrain" / str(uuid.uuid4())
+    (run / "prepared").mkdir(parents=True)
+    (run / "data.json").write_text(json.dumps({"conversations": [hash_of(conversation)]}))
+    return run / "prepared"
+
+
 # Tables
 
 
@@ -90,6 +102,25 @@ def test_migrations_go_up_down_and_up_again_on_a_filled_database(
     assert inspect(history.engine).get_table_names() == ["alembic_version"]
     upgrade(history.engine)
     assert history.conversations() == []
+
+
+def test_what_was_said_before_anybody_was_asked_is_not_learned_from(database: str) -> None:
+    engine = connect(database)
+    upgrade(engine, "0001")
+    with engine.begin() as connection:
+        for statement in (
+            "INSERT INTO users VALUES ('u', 'hash', CURRENT_TIMESTAMP)",
+            "INSERT INTO conversations VALUES ('c', 'u', 'Old', CURRENT_TIMESTAMP, CURRENT_TIMESTAMP, 1, 't')",
+            "INSERT INTO turns (id, conversation_id, speaker, text, status, seq, created_at) "
+            "VALUES ('t', 'c', 'bot', 'Of old.', 'completed', 1, CURRENT_TIMESTAMP)",
+        ):
+            connection.execute(text(statement))
+    engine.dispose()
+    history = open_history(database)
+    assert [found.learn for found in history.conversations()] == [False]
+    assert [turn.is_retrieved for turn in history.active_branch("c")] == [False]
+    assert list(history.lessons()) == []
+    history.engine.dispose()
 
 
 def test_two_processes_may_migrate_one_database_at_once(database: str) -> None:
@@ -134,6 +165,7 @@ def test_another_users_conversation_is_not_found(history: History, user: str, co
         lambda: history.set_feedback(other, conversation, accepted.reply_id, 1, None),
         lambda: history.reply_status(other, conversation, accepted.reply_id),
         lambda: history.rename_conversation(other, conversation, "Stolen"),
+        lambda: history.set_learning(other, conversation, True),
         lambda: history.delete_conversation(other, conversation),
         lambda: history.events_after(other, conversation, 0, 10),
         lambda: history.dialogue(conversation, other),
@@ -336,6 +368,17 @@ def test_feedback_can_be_given_and_changed(history: History, user: str, conversa
         assert (feedback.rating, feedback.better_text) == (1, None)
 
 
+def test_feedback_without_rating_and_text_takes_back_what_was_given(
+    history: History, user: str, conversation: str
+) -> None:
+    accepted = say(history, user, conversation, "Hello", "What?")
+    history.set_feedback(user, conversation, accepted.reply_id, 0, "Hello!")
+    history.set_feedback(user, conversation, accepted.reply_id, 0, None)
+    history.set_feedback(user, conversation, accepted.reply_id, 0, None)
+    with Session(history.engine) as session:
+        assert session.scalars(select(tables.Feedback)).all() == []
+
+
 def test_events_come_in_pages(history: History, user: str, conversation: str) -> None:
     for number in range(3):
         say(history, user, conversation, f"Q{number}", f"A{number}")
@@ -360,6 +403,170 @@ def test_an_erased_conversation_leaves_nothing_behind(history: History, user: st
             for model in (tables.Conversation, tables.Turn, tables.Event, tables.Feedback)
         }
     assert counts == {"conversations": 1, "turns": 2, "events": 3, "feedback": 0}
+
+
+def test_an_erased_user_leaves_nothing_behind_and_nothing_comes_back(history: History, user: str) -> None:
+    stranger = history.add_user()[0]
+    kept = history.create_conversation(stranger).id
+    say(history, stranger, kept, "Kept", "Yes")
+    mine = [history.create_conversation(user, learn=True).id for _ in range(2)]
+    rated = say(history, user, mine[0], "Secret", "Forgotten")
+    history.set_feedback(user, mine[0], rated.reply_id, 1, "Secret")
+    running = send(history, user, mine[1], "Secret")
+    assert sorted(history.delete_user(user)) == sorted(mine)
+    assert history.finish_reply(mine[1], running.reply_id, FinishedReply("Late", "completed", "first")) is None
+    for attempt in (history.create_conversation, history.delete_user, history.check_user):
+        with pytest.raises(UnknownUserError):
+            attempt(user)
+    with pytest.raises(NotFoundError):
+        send(history, user, mine[0], "Secret")
+    with Session(history.engine) as session:
+        counts = {
+            model.__tablename__: session.scalar(select(func.count()).select_from(model))
+            for model in (tables.User, tables.Conversation, tables.Turn, tables.Event, tables.Feedback)
+        }
+    assert counts == {"users": 1, "conversations": 1, "turns": 2, "events": 3, "feedback": 0}
+
+
+def test_a_user_who_is_erased_while_much_is_said_is_gone(history: History, user: str) -> None:
+    """Four tabs begin conversations and talk when the user is erased: they are refused, and nothing is left."""
+
+    def talk(_: int) -> None:
+        for number in range(20):
+            try:
+                say(history, user, history.create_conversation(user).id, f"Message {number}", "Yes")
+            except (UnknownUserError, NotFoundError, AssertionError):  # the last: its reply found no turn to end
+                return
+
+    with ThreadPoolExecutor(5) as pool:
+        talking = [pool.submit(talk, tab) for tab in range(4)]
+        pool.submit(history.delete_user, user).result()
+        for tab in talking:
+            tab.result()
+    assert history.conversations() == []
+
+
+@pytest.mark.parametrize("erased", ["user", "conversation", "untouched"])
+def test_what_is_erased_is_in_no_byte_of_the_sqlite_files(tmp_path: Path, erased: str) -> None:
+    """Long texts (on pages of their own), short ones beside those of others, and what only the log still had."""
+    history = open_history(f"sqlite:///{tmp_path}/chatbot.db")
+    user, other = history.add_user()[0], history.add_user()[0]
+    phrase = "quokka-marmalade"
+    conversation, kept = history.create_conversation(user, phrase).id, history.create_conversation(other).id
+    for number in range(40):
+        accepted = say(history, user, conversation, f"{phrase} {number}", f"{phrase} " * (number * 17 % 300 + 1))
+        history.set_feedback(user, conversation, accepted.reply_id, -1, f"better {phrase}")
+        say(history, other, kept, f"kept {number}", "word " * (number * 29 % 200 + 1))
+    assert phrase.encode() in everything_in(tmp_path)
+    if erased == "user":
+        history.delete_user(user)
+    elif erased == "conversation":
+        history.delete_conversation(user, conversation)
+    else:
+        touched_before(history, conversation, datetime(2000, 1, 1, tzinfo=UTC))
+        history.delete_untouched(datetime(2001, 1, 1, tzinfo=UTC))
+    assert b"kept 39" in everything_in(tmp_path)
+    assert phrase.encode() not in everything_in(tmp_path)
+    history.engine.dispose()
+
+
+def everything_in(folder: Path) -> bytes:
+    return b"".join(path.read_bytes() for path in folder.rglob("*") if path.is_file())
+
+
+def touched_before(history: History, conversation: str, moment: datetime) -> None:
+    with Session(history.engine) as session, session.begin():
+        session.get_one(tables.Conversation, conversation).updated_at = moment
+
+
+def test_a_reader_who_does_not_finish_only_puts_off_the_emptying_of_the_log(tmp_path: Path) -> None:
+    history = open_history(f"sqlite:///{tmp_path}/chatbot.db")
+    user = history.add_user()[0]
+    first, second = (history.create_conversation(user, f"numbat {number}").id for number in range(2))
+    reader = sqlite3.connect(tmp_path / "chatbot.db", isolation_level=None)
+    reader.execute("BEGIN")
+    assert reader.execute("SELECT count(*) FROM conversations").fetchone() == (2,)
+    history.delete_conversation(user, first)
+    reader.close()
+    history.delete_conversation(user, second)
+    assert b"numbat" not in everything_in(tmp_path)
+    history.engine.dispose()
+
+
+def test_what_was_not_touched_for_long_is_erased(history: History, user: str) -> None:
+    old, older, new = (history.create_conversation(user).id for _ in range(3))
+    for conversation in (old, older, new):
+        say(history, user, conversation, "Hello", "Hi.")
+    limit = datetime.now(UTC) - timedelta(days=30)
+    touched_before(history, old, limit + timedelta(hours=1))
+    touched_before(history, older, limit - timedelta(hours=1))
+    assert history.delete_untouched(limit) == [(user, older)]
+    assert history.delete_untouched(limit) == []
+    assert {found.id for found in history.conversations()} == {old, new}
+
+
+# Learning
+
+
+def test_only_conversations_whose_people_agreed_are_lessons(history: History, user: str) -> None:
+    stored, first, second = (history.create_conversation(user, learn=learn).id for learn in (False, True, True))
+    for conversation in (stored, second, first):
+        say(history, user, conversation, "Hello", "Hi.")
+    history.create_conversation(user, learn=True)  # in which nothing was said
+    assert [lesson.conversation_id for lesson in history.lessons()] == [first, second]
+    _, event = history.set_learning(user, first, False)
+    assert (event.type, event.data) == ("conversation.learning", {"learn": False})
+    conversation, _ = history.set_learning(user, stored, True)
+    assert conversation.summary()["learn"] is True
+    lessons = history.lessons()
+    assert next(lessons).conversation_id == stored
+    history.set_learning(user, second, False)  # too late for the list of lessons, but not for the lesson
+    assert list(lessons) == []
+
+
+def test_a_lesson_is_the_active_branch_with_what_was_thought_of_it(history: History, user: str) -> None:
+    conversation = history.create_conversation(user, learn=True).id
+    edited = say(history, user, conversation, "One", "1")
+    history.set_feedback(user, conversation, edited.reply_id, -1, "Eins")
+    poor = say(history, user, conversation, "Two", "2")
+    history.set_feedback(user, conversation, poor.reply_id, -1, None)
+    good = history.regenerate_reply(user, conversation, poor.reply_id)
+    found = FinishedReply("Zwei", "completed", "first", is_retrieved=True)
+    history.finish_reply(conversation, good.reply_id, found)
+    history.set_feedback(user, conversation, good.reply_id, 1, None)
+    send(history, user, conversation, "Three")
+    [lesson] = history.lessons()
+    assert (lesson.conversation_id, lesson.user_id) == (conversation, user)
+    assert [(turn.speaker, turn.text, turn.rating, turn.better_text, turn.is_retrieved) for turn in lesson.turns] == [
+        ("user", "One", 0, None, False),
+        ("bot", "1", -1, "Eins", False),
+        ("user", "Two", 0, None, False),
+        ("bot", "Zwei", 1, None, True),
+        ("user", "Three", 0, None, False),
+    ]
+    times = [turn.created_at for turn in lesson.turns]
+    assert times == sorted(times)
+    assert times[0].tzinfo is not None
+
+
+def test_a_training_run_is_recorded_from_its_beginning_to_its_end(history: History) -> None:
+    first, second = str(uuid.uuid4()), str(uuid.uuid4())
+    history.begin_run(first, "parent")
+    history.update_run(first, status="failed", report={"why": "the disk was full"})
+    history.begin_run(second, "parent")
+    history.update_run(second, progress={"stage": "train", "step": 3})
+    running, failed = history.runs()
+    assert (running.id, running.kind, running.status, running.ended_at) == (second, "retrain", "running", None)
+    assert (running.progress, running.report, running.checkpoint) == ({"stage": "train", "step": 3}, None, None)
+    assert (failed.status, failed.report) == ("failed", {"why": "the disk was full"})
+    assert failed.ended_at
+    assert running.updated_at > running.started_at
+    history.begin_run(first, "parent")  # it is resumed
+    resumed = history.runs()[1]
+    assert (resumed.status, resumed.ended_at, resumed.started_at) == ("running", None, failed.started_at)
+    assert [run.id for run in history.runs(limit=1)] == [second]
+    with pytest.raises(NotFoundError):
+        history.update_run(str(uuid.uuid4()), status="completed")
 
 
 @pytest.mark.parametrize(
@@ -470,7 +677,80 @@ def test_history_export_writes_the_active_branches_as_chat_jsonl(
 def test_history_list_and_show_print_what_was_said(history: History, filled: str, database: str) -> None:
     listed = run("list", "--database", database).stdout
     assert [line for line in listed.splitlines() if line.startswith(filled) and line.endswith("Hello")]
+    [line] = [line for line in listed.splitlines() if line.startswith(filled)]
+    assert f"{history.conversations()[0].user_id}  store  Hello" in line
     assert run("show", filled, "--database", database).stdout == "user: Hello\nbot: Good <b>day</b>.\n"
+
+
+def test_a_retrieved_reply_is_marked_wherever_it_is_read(
+    history: History, user: str, conversation: str, database: str
+) -> None:
+    accepted = send(history, user, conversation, "Me too")
+    found = FinishedReply("So do I.", "completed", "first", is_retrieved=True)
+    event = history.finish_reply(conversation, accepted.reply_id, found)
+    assert event
+    assert event.data["retrieved"] is True
+    [dialogue] = dialogues(history)
+    assert dialogue["messages"] == [
+        {"role": "user", "content": "Me too"},
+        {"role": "assistant", "content": "So do I.", "retrieved": True},
+    ]
+    assert run("show", conversation, "--database", database).stdout == "user: Me too\nbot: So do I. (retrieved)\n"
+
+
+def test_history_export_of_a_user_is_theirs_alone(history: History, user: str, filled: str, database: str) -> None:
+    other = history.add_user()[0]
+    say(history, other, history.create_conversation(other).id, "Theirs", "Yes")
+    lines = run("export", "--database", database, "--user", other).stdout.splitlines()
+    assert [[message["content"] for message in json.loads(line)["messages"]] for line in lines] == [["Theirs", "Yes"]]
+    nobody = run("export", "--database", database, "--user", "nobody")
+    assert (nobody.exit_code, nobody.stdout) == (2, "")
+    assert "There is no user nobody" in nobody.stderr
+
+
+def test_history_delete_erases_one_conversation(history: History, filled: str, database: str) -> None:
+    assert run("delete", filled, "--database", database).stdout == "Erased 1 conversation.\n"
+    assert filled not in [found.id for found in history.conversations()]
+    again = run("delete", filled, "--database", database)
+    assert again.exit_code == 2
+    assert f"There is no conversation {filled}" in again.stderr
+
+
+def test_history_delete_user_asks_first(history: History, user: str, filled: str, database: str) -> None:
+    command = ["delete-user", user, "--database", database]
+    refused = CliRunner().invoke(history_command, command, input="n\n")
+    assert f"Erase {user} and 3 conversations for good?" in refused.output
+    assert refused.exit_code == 1
+    assert len(history.conversations()) == 3
+    assert "Erased the user and 3 conversations." in CliRunner().invoke(history_command, command, input="y\n").stdout
+    assert history.conversations() == []
+    again = run(*command, "--yes")
+    assert again.exit_code == 2
+    assert f"There is no user {user}" in again.stderr
+
+
+def test_history_prune_erases_what_was_not_touched(
+    history: History, user: str, conversation: str, database: str
+) -> None:
+    touched_before(history, conversation, datetime.now(UTC) - timedelta(days=8))
+    assert run("prune", "--keep-days", "9", "--database", database).stdout == "Erased 0 conversations.\n"
+    assert run("prune", "--keep-days", "7", "--database", database).stdout == "Erased 1 conversation.\n"
+    assert history.conversations() == []
+    assert run("prune", "--keep-days", "0", "--database", database).exit_code == 2
+
+
+def test_what_a_command_erases_is_forgotten_by_the_retrainings(
+    history: History, user: str, database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CHATBOT_HOME", str(tmp_path / "home"))
+    for command in ("delete", "delete-user", "prune"):
+        conversation = history.create_conversation(user, learn=True).id
+        laid_by = prepared_from(conversation)
+        touched_before(history, conversation, datetime.now(UTC) - timedelta(days=8))
+        arguments = {"delete": [conversation], "delete-user": [user, "--yes"], "prune": ["--keep-days", "7"]}[command]
+        assert run(command, *arguments, "--database", database).exit_code == 0
+        assert not laid_by.exists()
+        user = history.add_user()[0]
 
 
 def test_what_is_listed_and_shown_cannot_command_the_terminal(history: History, user: str, database: str) -> None:
