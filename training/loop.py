@@ -6,7 +6,7 @@ last) validation. Knows no corpus format.
 
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -94,23 +94,26 @@ class Stage:
                     "begin the stage again."
                 )
 
-    def run(self, console: Console) -> HRED:
-        """Trains to the end of the stage and returns the model it keeps.
+    def run(self, console: Console, watch: Callable[[Position], None] = lambda position: None) -> HRED:
+        """Trains to the end of the stage and returns the model it keeps; `watch` is told of every step.
 
         Ctrl-C ends it by KeyboardInterrupt once the step or the validation under way is done and saved; a second
         Ctrl-C does so at once, and the stage then goes on from its last save.
         """
         with _progress(console, self.name, self.config.target_tokens) as show, patient_ctrl_c() as pressed:
-            self._run(console, show, pressed)
+            self._run(console, (show, watch), pressed)
         return load_checkpoint(self.folder / "kept").model.requires_grad_(True)
 
-    def _run(self, console: Console, show: Callable[[Position], None], pressed: Callable[[], bool]) -> None:
+    def _run(
+        self, console: Console, watchers: Sequence[Callable[[Position], None]], pressed: Callable[[], bool]
+    ) -> None:
         last_save = time.monotonic()
         for batch in self._batches():
             if len(batch.targets):
                 self._step(batch)
             self.position.batch += 1
-            show(self.position)
+            for watch in watchers:
+                watch(self.position)
             if validated := self._is_validation_due():
                 self._validate(console)
             if validated or pressed() or time.monotonic() - last_save > SAVE_SECONDS:

@@ -17,6 +17,7 @@ from torch.nn import functional as F
 from chatbot.decoding import closed, encode_utterances, log_probabilities
 from chatbot.model import HRED
 from data.batches import Batch, make_batch
+from data.vocabulary import UNK
 
 Ids = Sequence[int] | np.ndarray
 Item = TypeVar("Item")
@@ -50,9 +51,17 @@ def straight(items: Sequence[Item], what: str) -> Iterable[Item]:
 
 @torch.no_grad()
 def foretell(
-    model: HRED, dialogues: Sequence[Sequence[Ids]], random: np.random.Generator, track: Track[np.ndarray] = straight
+    model: HRED,
+    dialogues: Sequence[Sequence[Ids]],
+    random: np.random.Generator,
+    track: Track[np.ndarray] = straight,
+    known: int | None = None,
 ) -> Foretold:
-    """Every utterance but the first of each dialogue, given the state tracked over the true ones before it."""
+    """Every utterance but the first of each dialogue, given the state tracked over the true ones before it.
+
+    With `known`, the words from that id on count as unknown ones, so that two models of which one has learned more
+    words can be compared.
+    """
     windows = np.array(
         [
             (number, first)
@@ -63,7 +72,7 @@ def foretell(
     windows = windows[random.permutation(len(windows))]  # so that a batch holds more than one long dialogue
     parts = np.array_split(windows, -(-len(windows) // _BATCH)) if len(windows) else []
     found = [
-        _foretell(model, [dialogues[number][first : first + WINDOW] for number, first in part], part, random)
+        _foretell(model, [dialogues[number][first : first + WINDOW] for number, first in part], part, random, known)
         for part in track(parts, "Foretelling responses")
     ]
     columns = np.concatenate(found, axis=1) if found else np.zeros((6, 0))
@@ -73,7 +82,11 @@ def foretell(
 
 
 def _foretell(
-    model: HRED, dialogues: Sequence[Sequence[Ids]], windows: np.ndarray, random: np.random.Generator
+    model: HRED,
+    dialogues: Sequence[Sequence[Ids]],
+    windows: np.ndarray,
+    random: np.random.Generator,
+    known: int | None,
 ) -> np.ndarray:
     """The columns of `Foretold` (6, R) of one batch of windows (dialogue, first utterance)."""
     order = sorted(range(len(dialogues)), key=lambda place: -len(dialogues[place]))  # as batches are, longest first
@@ -82,25 +95,36 @@ def _foretell(
     before = states[batch.states]  # (R, S)
     row, turn = response_places(batch)
     dialogue, first = windows[order][row].T
-    nats, errors = response_scores(model, batch, before)
+    nats, errors = response_scores(model, batch, before, known)
     other = elsewhere(dialogue, random)
     shuffled = np.full(len(nats), np.nan)
     if other is not None:
-        shuffled, _ = response_scores(model, batch, before[torch.from_numpy(other)])
+        shuffled, _ = response_scores(model, batch, before[torch.from_numpy(other)], known)
     tokens = _per_response(torch.ones(len(batch.targets)), batch)
     return np.stack([dialogue, first + turn, tokens, nats, shuffled, errors])
 
 
-def response_scores(model: HRED, batch: Batch, before: Tensor) -> tuple[np.ndarray, np.ndarray]:
+def response_scores(
+    model: HRED, batch: Batch, before: Tensor, known: int | None = None
+) -> tuple[np.ndarray, np.ndarray]:
     """- log p of each response of a batch and its wrongly guessed tokens, given the states (R, S): (R,) each."""
     readouts = model.write(batch.inputs, batch.response_sizes, before)
     nats, wrong = torch.empty(len(batch.targets)), torch.empty(len(batch.targets))
     for start in range(0, len(batch.targets), _CHUNK):
         rows = slice(start, start + _CHUNK)
-        logits, targets = model.logits(readouts[rows]), batch.targets[rows]
+        logits, targets = _as_known(model.logits(readouts[rows]), batch.targets[rows], known)
         nats[rows] = F.cross_entropy(logits, targets, reduction="none")
         wrong[rows] = (logits.argmax(dim=1) != targets).float()
     return _per_response(nats, batch), _per_response(wrong, batch)
+
+
+def _as_known(logits: Tensor, targets: Tensor, known: int | None) -> tuple[Tensor, Tensor]:
+    """Logits (Q, V) and targets (Q,) over the first `known` words; the others add to the unknown one's probability."""
+    if known is None:
+        return logits, targets
+    unknown = torch.cat([logits[:, [UNK]], logits[:, known:]], dim=1).logsumexp(dim=1)
+    logits = logits[:, :known].index_copy(1, torch.tensor([UNK]), unknown[:, None])
+    return logits, targets.masked_fill(targets >= known, UNK)
 
 
 def response_places(batch: Batch) -> tuple[np.ndarray, np.ndarray]:
