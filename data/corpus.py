@@ -36,6 +36,7 @@ class Document:
 
     def __init__(self, name: str, stream: IO[bytes]) -> None:
         self.name = name
+        self.too_long: list[int] = []  # numbers of the lines that were skipped, as far as `lines` has come
         self._stream = stream
         self._head = self._read(HEAD_BYTES)
         if not self._head.strip():
@@ -53,19 +54,27 @@ class Document:
         return codecs.getincrementaldecoder(self.encoding)("replace").decode(self._head)
 
     def lines(self) -> Iterator[str]:
-        """Lines without their ends; memory does not grow with the file."""
-        rest = ""
+        """Lines without their ends; memory does not grow with the file.
+
+        A line of over MAX_LINE_CHARACTERS comes empty, and its number, from 1, goes to `too_long`.
+        """
+        rest, number, skips = "", 0, False
         for text in codecs.iterdecode(self._blocks(), self.encoding, errors="replace"):
             *lines, rest = (rest + text).split("\n")
-            yield from (line.rstrip("\r") for line in lines)
-            if len(rest) > MAX_LINE_CHARACTERS:
-                raise DocumentError("holds a line of over 16 million characters")
+            for line in lines:
+                yield "" if skips else line.rstrip("\r")
+                skips = False
+            number += len(lines)
+            if len(rest) > MAX_LINE_CHARACTERS and not skips:
+                self.too_long.append(number + 1)
+                skips = True
+            rest = "" if skips else rest
         if rest:
             yield rest
 
-    def text(self) -> str:
-        """The whole file with plain line ends, for formats that cannot be read line by line."""
-        content = b"".join(self._blocks(MAX_DOCUMENT_BYTES))
+    def text(self, limit: int = MAX_DOCUMENT_BYTES) -> str:
+        """The whole file of at most so many bytes with plain line ends, for what cannot be read line by line."""
+        content = b"".join(self._blocks(limit))
         encoding = encoding_of(content)
         return content.decode(encoding, "replace").replace("\r\n", "\n").replace("\r", "\n")
 

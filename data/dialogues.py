@@ -1,25 +1,32 @@
 """Every corpus format -> Dialogue. Readers are generators: a dialogue is forgotten once it is handed on.
 
 Chat JSONL, chitchat, subtitles (through `data.subtitles`), Cornell's native files, DailyDialog, ParlAI text, plain text
-and tab-separated pairs. Utterances come as they are written; `data.cleaning` judges them later.
+and tab-separated pairs; and logs of other systems: tables with named columns, Rasa's events and trackers, ChatterBot's
+exports and corpora. Utterances come as they are written; `data.cleaning` judges them later.
 """
 
 import csv
 import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
-from itertools import chain, count, islice
+from datetime import UTC, datetime
+from itertools import chain, count, groupby, islice
+from math import isfinite
 from pathlib import PurePath
-from typing import Any
+from typing import Any, NamedTuple
 
 import regex
+import yaml
 
 from data.corpus import Document, DocumentError
 from data.subtitles import read_cues, read_pairs
 
 CHITCHAT = "chitchat"
 MAX_LINES_A_DIALOGUE = 10_000  # a plain file without a blank line is cut here, so that it cannot fill the memory
+MAX_PARSED_BYTES = 1 << 26  # of JSON or YAML that is one whole: parsed, it takes many times that
+MAX_HELD_CHARACTERS = 1 << 26  # of conversations whose messages are scattered over a log
 
 _SPEAKERS_NOT_IN_TALK = {"system", "developer", "tool", "function"}
 _EPISODE = regex.compile(r"s\d{1,2}\s?[ex]\d{1,3}|\b\d{1,2}x\d{2,3}\b", regex.IGNORECASE)
@@ -29,17 +36,52 @@ _ARROW = regex.compile(r"^\d\d:\d\d:\d\d[,.]\d+ --> ", regex.MULTILINE)
 _PARLAI = regex.compile(r"^text:[^\n]*\t(?:labels|eval_labels|episode_done):", regex.MULTILINE)
 _PARLAI_NUMBERED = regex.compile(r"1 [^\n]+\n(?:1|2) ")
 _HEADINGS = {"question", "answer", "input", "output", "prompt", "response", "context", "reply", "q", "a"}
+_QUESTIONS = ("question", "input", "prompt", "context", "query", "q")
+_ANSWERS = ("answer", "output", "response", "reply", "a")
+# What the columns of a log are called; of several that are there, the first named here counts.
+_COLUMNS = {
+    "conversation": (
+        *("conversation_id", "dialogue_id", "dialog_id", "session_id", "chat_id", "thread_id", "ticket_id"),
+        *("conversation", "dialogue", "dialog", "session", "thread"),
+    ),
+    "speaker": (
+        *("role", "speaker", "sender", "author", "from", "sender_type", "participant"),
+        *("speaker_id", "sender_id", "author_id", "user", "username", "name"),
+    ),
+    "text": ("text", "message", "content", "utterance", "body", "message_text"),
+    "time": ("timestamp", "time", "datetime", "date_time", "created_at", "sent_at", "date"),
+}
+_ROLES = dict.fromkeys(("user", "customer", "client", "visitor", "human", "guest", "enduser", "caller"), "user")
+_ROLES |= dict.fromkeys(("assistant", "bot", "chatbot", "agent", "system", "support", "operator"), "assistant")
+_RASA_EVENT = regex.compile(r'"event"\s*:\s*"')
+_RASA_TRACKER = regex.compile(r'"events"\s*:\s*\[')
+_JSON_LIST = regex.compile(r"\s*\[\s*\{\s*\"")
+_CHATTERBOT_YAML = regex.compile(r"^(?:categories|conversations)\s*:", regex.MULTILINE)
+_UNREADABLE = (ValueError, TypeError, KeyError, AttributeError, RecursionError)
 _NOT_CORPORA = {"readme", "license", "licence", "copying", "changelog", "authors", "citation"}
 
 
 @dataclass(frozen=True, slots=True)
 class Dialogue:
-    """What two or more people said in turn; `group` (film, show, dialogue) is never divided between splits."""
+    """What two or more people said in turn; `group` (film, show, dialogue) is never divided between splits.
+
+    `roles` has "user" or "assistant" for each utterance, or is None where nobody said who is which.
+    """
 
     id: str
     source: str
     group: str
     utterances: tuple[str, ...]
+    roles: tuple[str, ...] | None = None
+
+
+class Message(NamedTuple):
+    """A line of a log: who said it, what, in which role ("user" or "assistant") and when, in seconds, where known."""
+
+    speaker: str | None
+    text: str
+    role: str | None = None
+    time: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,10 +104,15 @@ class Film:
 
 @dataclass(slots=True)
 class DialogueReader:
-    """Reads documents of any known format; `dropped[source]` counts the lines that could not be read, by reason."""
+    """Reads documents of any known format; `dropped[source]` counts the lines that could not be read, by reason.
+
+    `first_bad` has the name of each document with such lines and the number of its first, from 1 (in a list, of the
+    first entry).
+    """
 
     max_gap: float = 1.0  # seconds between two subtitles of one pair
     dropped: dict[str, Counter[str]] = field(default_factory=dict)
+    first_bad: dict[str, int] = field(default_factory=dict)
     _cornell: dict[str, tuple[Document, list[str]]] = field(default_factory=dict)
 
     def read(self, document: Document) -> Iterator[Dialogue | Film]:
@@ -77,6 +124,9 @@ class DialogueReader:
                 yield dialogue
         except csv.Error as error:
             raise DocumentError("a damaged table") from error
+        finally:
+            for number in document.too_long:
+                self._bad(document, number, "line of over 16 million characters")
         if not found and document not in [half for half, _ in self._cornell.values()]:
             raise DocumentError("holds no dialogue")
 
@@ -97,10 +147,14 @@ class DialogueReader:
             return self._subtitles
         if suffix == ".xml" or head.lstrip().startswith("<?xml"):
             return self._opus_xml
-        if suffix in {".jsonl", ".ndjson"} or head.lstrip().startswith("{"):
-            return self._chat
+        if suffix in {".jsonl", ".ndjson"} or head.lstrip().startswith("{") or _JSON_LIST.match(head):
+            return self._rasa_events if _RASA_EVENT.search(head) and not _RASA_TRACKER.search(head) else self._json
+        if suffix in {".yml", ".yaml"} and _CHATTERBOT_YAML.search(head):
+            return _chatterbot_yaml
         if suffix == ".csv" and "Answer.sentence1" in head:
             return _self_dialogue
+        if suffix in {".csv", ".tsv"} and _columns(head):
+            return self._table
         if _CORNELL_FIELD.strip() in head:
             return self._cornell_half
         if "__eou__" in head:
@@ -117,8 +171,9 @@ class DialogueReader:
             return _plain_text
         raise DocumentError("of no known format")
 
-    def _drop(self, source: str, reason: str) -> None:
-        self.dropped.setdefault(source, Counter())[reason] += 1
+    def _bad(self, document: Document, number: int, reason: str) -> None:
+        self.dropped.setdefault(document.stem, Counter())[reason] += 1
+        self.first_bad[document.name] = min(number, self.first_bad.get(document.name, number))
 
     def _subtitles(self, document: Document) -> Iterator[Film]:
         form = "vtt" if document.head.lstrip("\ufeff \n").startswith("WEBVTT") else "srt"
@@ -138,14 +193,68 @@ class DialogueReader:
             name = f"{document.name}, lines {block * 1000 + 1:,} on"
             yield Film(name, "opensubtitles", name, "lines", "\n".join(some), self.max_gap)
 
-    def _chat(self, document: Document) -> Iterator[Dialogue]:
-        for number, line in enumerate(document.lines(), 1):
-            if not line.strip():
-                continue
+    def _json(self, document: Document) -> Iterator[Dialogue]:
+        """Chat, Rasa's trackers and ChatterBot's exports."""
+        for number, record in self._records(document):
             try:
-                yield _chat_dialogue(json.loads(line), f"{document.name}/{number}", document.stem)
-            except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
-                self._drop(document.stem, "unreadable line")
+                yield from _dialogues_of(record, f"{document.name}/{number}", document.stem)
+            except _UNREADABLE:
+                self._bad(document, number, "unreadable line")
+
+    def _rasa_events(self, document: Document) -> Iterator[Dialogue]:
+        """What `rasa export` and the event brokers write: an event a record, the senders mixed."""
+        for sender, messages in _by_conversation(self._rasa_messages(document)):
+            yield from _rasa_dialogues(sender, messages, document.stem)
+
+    def _rasa_messages(self, document: Document) -> Iterator[tuple[str, Message]]:
+        for number, event in self._records(document):
+            try:
+                if message := _rasa_message(event):
+                    yield str(event["sender_id"]), message
+            except _UNREADABLE:
+                self._bad(document, number, "unreadable line")
+
+    def _records(self, document: Document) -> Iterator[tuple[int, Any]]:
+        """JSON values and their numbers: the lines of a file, the entries of its list, or the file as one whole."""
+        if not _has_json_lines(document):
+            whole = _parsed_whole(document)
+            yield from enumerate(whole if isinstance(whole, list) else [whole], 1)
+            return
+        for number, line in enumerate(document.lines(), 1):
+            try:
+                if line.strip():
+                    yield number, json.loads(line)
+            except (ValueError, RecursionError):
+                self._bad(document, number, "unreadable line")
+
+    def _table(self, document: Document) -> Iterator[Dialogue]:
+        """A table with named columns: a row a message, the conversations mixed or not; or a question and its answer."""
+        delimiter, columns = _columns(document.head) or (",", {})
+        rows = self._rows(document, delimiter, max(columns.values()) + 1)
+        if "answer" in columns:
+            for number, row in rows:
+                pair = (row[columns["question"]], row[columns["answer"]])
+                yield _numbered(document, number, pair)
+            return
+        for id, messages in _by_conversation(_table_messages(rows, columns)):
+            name = f"{document.stem}/{id}"
+            yield _dialogue(name, document.stem, name, _in_talk(messages))
+
+    def _rows(self, document: Document, delimiter: str, width: int) -> Iterator[tuple[int, list[str]]]:
+        """The rows below the headings that are wide enough, with the number of the line each ends on."""
+        table = csv.reader((f"{line}\n" for line in document.lines()), delimiter=delimiter)
+        next(table)
+        while True:
+            try:
+                row = next(table)
+            except StopIteration:
+                return
+            except csv.Error:  # a quotation mark that is never closed, mostly
+                row = [""]
+            if len(row) >= width:
+                yield table.line_num, row
+            elif row:
+                self._bad(document, table.line_num, "unreadable line")
 
     def _cornell_half(self, document: Document) -> Iterator[Dialogue]:
         """The lines and the conversations of the films stand in two files; whichever comes first waits."""
@@ -167,17 +276,61 @@ def chitchat() -> Iterator[Dialogue]:
 
 def merge_turns(messages: Iterable[tuple[str | None, str]]) -> tuple[str, ...]:
     """Utterances of (speaker, text) messages: what one speaker sends in a row is one; None is nobody twice."""
-    utterances: list[str] = []
-    before: str | None = None
-    for speaker, text in messages:
-        if not (text := text.strip()):
+    return tuple(message.text for message in _merged(Message(*message) for message in messages))
+
+
+def _merged(messages: Iterable[Message]) -> list[Message]:
+    merged: list[Message] = []
+    for message in messages:
+        if not (text := message.text.strip()):
             continue
-        if utterances and speaker is not None and speaker == before:
-            utterances[-1] = f"{utterances[-1]}{'.' if utterances[-1][-1].isalnum() else ''} {text}"
+        if merged and message.speaker is not None and message.speaker == merged[-1].speaker:
+            before = merged[-1].text
+            merged[-1] = merged[-1]._replace(text=f"{before}{'.' if before[-1].isalnum() else ''} {text}")
         else:
-            utterances.append(text)
-        before = speaker
-    return tuple(utterances)
+            merged.append(message._replace(text=text))
+    return merged
+
+
+def _dialogue(id: str, source: str, group: str, messages: Iterable[Message]) -> Dialogue:
+    """What one speaker sends in a row as one utterance; with roles where every utterance has one."""
+    merged = _merged(messages)
+    roles = tuple(message.role for message in merged if message.role)
+    known = roles if roles and len(roles) == len(merged) else None
+    return Dialogue(id, source, group, tuple(message.text for message in merged), known)
+
+
+def _by_conversation(rows: Iterable[tuple[str, Message]]) -> Iterator[tuple[str, list[Message]]]:
+    """The messages of each conversation, wherever in a log they stand, in the order of their times if all have one.
+
+    What is held is bounded: of too much, the conversation that has been silent for longest is taken as ended. What a
+    log held before it broke off is not lost.
+    """
+    held: dict[str, list[Message]] = {}
+    size, broken = 0, None
+    try:
+        for conversation, message in rows:
+            held[conversation] = messages = held.pop(conversation, [])  # who spoke last stands last
+            messages.append(message)
+            size += len(message.text)
+            is_full = len(messages) >= MAX_LINES_A_DIALOGUE
+            if is_full or size > MAX_HELD_CHARACTERS:
+                ended = conversation if is_full else next(iter(held))
+                size -= sum(len(message.text) for message in held[ended])
+                yield ended, _in_time(held.pop(ended))
+    except DocumentError as error:
+        broken = error
+    for conversation, messages in held.items():
+        yield conversation, _in_time(messages)
+    if broken:
+        raise broken
+
+
+def _in_time(messages: list[Message]) -> list[Message]:
+    times = [message.time for message in messages if message.time is not None]
+    if len(times) < len(messages):
+        return messages
+    return [message for _, message in sorted(zip(times, messages, strict=True), key=lambda timed: timed[0])]
 
 
 def film_of(name: str) -> str:
@@ -186,17 +339,58 @@ def film_of(name: str) -> str:
     return path.parent.name if _EPISODE.search(path.stem) and path.parent.name else path.stem
 
 
+def _has_json_lines(document: Document) -> bool:
+    """Whether the file has a JSON object a line, rather than being one list or one object over many lines."""
+    if PurePath(document.name).suffix.lower() in {".jsonl", ".ndjson"}:
+        return True
+    first, end, _ = document.head.lstrip().partition("\n")
+    starts = [line for line in document.head.split("\n")[:20] if line.startswith("{")]
+    return first.startswith("{") and (not end or any(map(_is_json, starts)))
+
+
+def _is_json(text: str) -> bool:
+    try:
+        json.loads(text)
+    except (ValueError, RecursionError):
+        return False
+    return True
+
+
+def _parsed_whole(document: Document) -> Any:
+    """Raises DocumentError where the file is not JSON."""
+    try:
+        return json.loads(document.text(MAX_PARSED_BYTES))
+    except json.JSONDecodeError as error:
+        raise DocumentError(f"invalid JSON in line {error.lineno}") from error
+    except RecursionError as error:
+        raise DocumentError("JSON within JSON without an end") from error
+
+
+def _dialogues_of(record: dict[str, Any], id: str, source: str) -> Iterator[Dialogue]:
+    if "events" in record:
+        messages = filter(None, map(_rasa_message, record["events"]))
+        yield from _rasa_dialogues(str(record["sender_id"]), _in_time(list(messages)), source)
+    elif "messages" not in record and "conversations" in record:
+        yield from _chatterbot(record["conversations"], source)
+    else:
+        yield _chat_dialogue(record, id, source)
+
+
 def _chat_dialogue(record: dict[str, Any], id: str, source: str) -> Dialogue:
     id = str(record.get("id") or id)
     source = str(record.get("source") or source)
     messages = [
-        (message.get("name") or message.get("role"), _content(message["content"]))
+        Message(message.get("name") or message.get("role"), _content(message["content"]), _role(message.get("role")))
         for message in record["messages"]
         if message.get("role") not in _SPEAKERS_NOT_IN_TALK
     ]
     episode = _EPISODE.search(id)
     group = str(record.get("group") or (id[: episode.end()] if episode else id))
-    return Dialogue(id, source, f"{source}/{group}", merge_turns(messages))
+    return _dialogue(id, source, f"{source}/{group}", messages)
+
+
+def _role(speaker: str | None) -> str | None:
+    return _ROLES.get(speaker.strip().lower()) if speaker else None
 
 
 def _content(content: str | list[dict[str, str]] | None) -> str:
@@ -204,6 +398,121 @@ def _content(content: str | list[dict[str, str]] | None) -> str:
     if isinstance(content, list):
         return " ".join(part["text"] for part in content if part.get("type") == "text")
     return content or ""
+
+
+def _rasa_message(event: dict[str, Any]) -> Message | None:
+    """A user's or the bot's words; without text, the end of a session; None for what nobody hears.
+
+    A text with a slash is a payload (of a button) and stands for words that are not there.
+    """
+    kind, text, time = event["event"], event.get("text") or "", _seconds(str(event.get("timestamp")))
+    if kind == "bot":
+        return Message("bot", text, "assistant", time) if text.strip() else None
+    if kind == "user":
+        return Message("user", "" if text.startswith("/") else text, "user", time)
+    return Message(None, "", None, time) if kind in {"restart", "session_started"} else None
+
+
+def _rasa_dialogues(sender: str, messages: Iterable[Message], source: str) -> Iterator[Dialogue]:
+    """The sessions of one sender."""
+    group = f"{source}/{sender}"
+    sessions = (session for is_talk, session in groupby(messages, lambda one: bool(one.text.strip())) if is_talk)
+    for number, session in enumerate(sessions):
+        yield _dialogue(f"{group}/{number}", source, group, session)
+
+
+def _chatterbot_yaml(document: Document) -> Iterator[Dialogue]:
+    """A corpus of ChatterBot."""
+    try:
+        yield from _chatterbot(_yaml_conversations(document.text(MAX_PARSED_BYTES)), document.stem)
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        raise DocumentError(f"invalid YAML in line {mark.line + 1}" if mark else "invalid YAML") from error
+
+
+def _yaml_conversations(text: str) -> Iterator[list[str]]:
+    """The lists of words under `conversations:`, where `- Yes` is a word too.
+
+    Taken from the parser's events: where YAML is nested deep, what loads it runs out of stack and kills the process.
+    """
+    depth, key, statements = 0, "", list[str]()
+    for event in yaml.parse(text, yaml.CBaseLoader):
+        if isinstance(event, yaml.CollectionStartEvent):
+            depth += 1
+            if depth > 3:
+                raise DocumentError("no ChatterBot corpus")
+        elif isinstance(event, yaml.CollectionEndEvent):
+            if depth == 3 and key == "conversations":
+                yield statements
+                statements = []
+            depth -= 1
+        elif isinstance(event, yaml.ScalarEvent):
+            if depth == 1:
+                key = event.value
+            elif depth == 3 and key == "conversations":
+                statements.append(event.value)
+
+
+def _chatterbot(conversations: Iterable[list[str]], source: str) -> Iterator[Dialogue]:
+    """Statements and responses in turn. One that goes on where the last ended belongs to that one's group."""
+    before, group = "", 0
+    for number, statements in enumerate(conversations):
+        texts = [text for text in statements if isinstance(text, str)] if isinstance(statements, list) else []
+        if len(texts) < 2:
+            continue
+        group = group if texts[0] == before else number
+        before = texts[-1]
+        messages = (Message(None, text, ("user", "assistant")[place % 2]) for place, text in enumerate(texts))
+        yield _dialogue(f"{source}/{number}", source, f"{source}/{group}", messages)
+
+
+def _columns(head: str) -> tuple[str, dict[str, int]] | None:
+    """The delimiter of a table and the places of the columns that count, by its headings; None if those are unknown."""
+    headings = head.split("\n", 1)[0]
+    for delimiter in ",;\t|":
+        names = [_heading(name) for name in next(csv.reader([headings], delimiter=delimiter), [])]
+        columns = {column: _place(names, usual) for column, usual in _COLUMNS.items()}
+        found = {column: place for column, place in columns.items() if place is not None}
+        question, answer = _place(names, _QUESTIONS), _place(names, _ANSWERS)
+        if question is not None and answer is not None and delimiter != "\t" and "conversation" not in found:
+            return delimiter, {"question": question, "answer": answer}
+        if "text" in found and found.keys() & {"conversation", "speaker"}:
+            return delimiter, found
+    return None
+
+
+def _heading(name: str) -> str:
+    return name.strip().lower().replace(" ", "_")
+
+
+def _place(names: list[str], usual: Iterable[str]) -> int | None:
+    return next((names.index(name) for name in usual if name in names), None)
+
+
+def _table_messages(rows: Iterable[tuple[int, list[str]]], columns: dict[str, int]) -> Iterator[tuple[str, Message]]:
+    for _, row in rows:
+        cells = {column: row[place].strip() for column, place in columns.items()}
+        speaker = cells.get("speaker") or None
+        time = _seconds(cells.get("time", ""))
+        yield cells.get("conversation", "0"), Message(speaker, cells["text"], _role(speaker), time)
+
+
+def _in_talk(messages: list[Message]) -> list[Message]:
+    """Where an assistant speaks, `system` is who instructs it; elsewhere it may be the bot."""
+    speakers = [(message.speaker or "").lower() for message in messages]
+    if "assistant" not in speakers:
+        return messages
+    return [one for one, speaker in zip(messages, speakers, strict=True) if speaker not in _SPEAKERS_NOT_IN_TALK]
+
+
+def _seconds(time: str) -> float | None:
+    """A time in seconds or in ISO 8601; None if it is neither, so that nothing is sorted by a guess."""
+    with suppress(ValueError):
+        return float(time) if isfinite(float(time)) else None
+    with suppress(ValueError):
+        moment = datetime.fromisoformat(time)
+        return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+    return None
 
 
 def _cornell_dialogues(lines: Iterable[str], conversations: Iterable[str]) -> Iterator[Dialogue]:

@@ -1,6 +1,8 @@
 import io
 import json
+import tracemalloc
 from collections import Counter
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -36,9 +38,14 @@ def chat(*messages: dict[str, object], **more: str) -> str:
     return json.dumps({**more, "messages": messages}) + "\n"
 
 
+def said(name: str, text: str) -> list[list[tuple[str, str]]]:
+    """The utterances of each dialogue with their roles."""
+    return [list(zip(one.roles or (), one.utterances, strict=True)) for one in read(name, text)]
+
+
 def test_chat_jsonl_is_read_with_its_id_source_and_group() -> None:
     line = chat({"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello"}, id="7", source="logs")
-    assert read("x.jsonl", line) == [Dialogue("7", "logs", "logs/7", ("Hi", "Hello"))]
+    assert read("x.jsonl", line) == [Dialogue("7", "logs", "logs/7", ("Hi", "Hello"), ("user", "assistant"))]
 
 
 def test_messages_of_one_speaker_in_a_row_are_one_utterance() -> None:
@@ -152,9 +159,13 @@ def test_chitchat_holds_the_chats_of_its_package() -> None:
 @given(
     st.binary(max_size=400) | st.text(max_size=200).map(str.encode),
     st.sampled_from(
-        ["", "{", "1 ", "text:a\tlabels:b\n", "WEBVTT\n", "<?xml?>", "L1 +++$+++ u +++$+++ ", "a __eou__ b"]
+        [
+            *("", "{", "1 ", "text:a\tlabels:b\n", "WEBVTT\n", "<?xml?>", "L1 +++$+++ u +++$+++ ", "a __eou__ b"),
+            *("conversations:\n- ", '[{"event": "user", "sender_id": ', '{"events": [', "session_id,text,time\n1,"),
+            *('{"conversations": [[', "question,answer\n"),
+        ]
     ),
-    st.sampled_from([".srt", ".vtt", ".xml", ".jsonl", ".tsv", ".txt", ".csv", ""]),
+    st.sampled_from([".srt", ".vtt", ".xml", ".jsonl", ".tsv", ".txt", ".csv", ".json", ".yml", ""]),
 )
 def test_no_bytes_whatsoever_crash_a_reader(content: bytes, start: str, suffix: str) -> None:
     with suppress(DocumentError):
@@ -187,3 +198,226 @@ def test_archives_and_compressed_files_are_opened(tmp_path: Path) -> None:
     assert names == ["a.txt", "b.txt", "c.tar/in/plain.txt", "d.zip/in/plain.txt", "plain.txt"]
     assert ("f.zip", "truncated or damaged") in bad
     assert corpus.position == corpus.size
+
+
+def test_roles_stay_in_step_where_messages_are_merged() -> None:
+    line = chat(
+        {"role": "user", "content": "Hi"},
+        {"role": "user", "content": " "},
+        {"role": "user", "content": "Are you open?"},
+        {"role": "assistant", "content": "Yes."},
+        {"role": "assistant", "content": "Until six."},
+    )
+    assert said("x.jsonl", line) == [[("user", "Hi. Are you open?"), ("assistant", "Yes. Until six.")]]
+
+
+def test_people_among_themselves_have_no_roles() -> None:
+    line = chat({"name": "Ann", "content": "Hi"}, {"role": "user", "content": "Hello"})
+    assert [one.roles for one in read("x.jsonl", line)] == [None]
+
+
+TABLE = """session_id,created_at,sender,message
+b,2024-05-01T10:00:01Z,Bot,"Good morning, how can I help?"
+a,2024-05-01T09:00:00Z,Customer,Hi
+b,2024-05-01T10:00:00Z,Customer,Hello
+a,2024-05-01T09:00:05Z,bot,Hello Sir
+b,2024-05-01T10:00:02Z,customer,"Are you
+open?"
+"""
+
+
+def test_a_table_of_messages_is_put_together_by_conversation_and_time() -> None:
+    found = {one.id: said for one, said in zip(read("x.csv", TABLE), said("x.csv", TABLE), strict=True)}
+    assert found == {
+        "x/a": [("user", "Hi"), ("assistant", "Hello Sir")],
+        "x/b": [("user", "Hello"), ("assistant", "Good morning, how can I help?"), ("user", "Are you\nopen?")],
+    }
+
+
+@pytest.mark.parametrize("delimiter", [";", "\t", "|"])
+def test_a_table_may_be_delimited_otherwise(delimiter: str) -> None:
+    text = "Dialogue ID,Speaker,Text\n1,agent,Good day\n1,visitor,Hi\n".replace(",", delimiter)
+    name = "x.tsv" if delimiter == "\t" else "x.csv"
+    assert said(name, text) == [[("assistant", "Good day"), ("user", "Hi")]]
+
+
+def test_a_table_without_roles_times_or_speakers_is_read_as_it_stands() -> None:
+    people = "chat_id,author,text,date\n1,Ann,Hi,on Monday\n1,Ann,you,on Sunday\n1,Ben,Bye,2024-01-01\n"
+    assert [(one.utterances, one.roles) for one in read("x.csv", people)] == [(("Hi. you", "Bye"), None)]
+    assert utterances("x.csv", "thread,body\n1,Hi\n1,Hello\n2,Bye\n2,Go\n") == [("Hi", "Hello"), ("Bye", "Go")]
+    assert utterances("x.csv", "speaker,text\nAnn,Hi\nBen,Hello\n") == [("Hi", "Hello")]
+
+
+def test_instructions_to_an_assistant_are_no_talk_but_a_bot_may_be_called_system() -> None:
+    with_prompt = "session_id,role,content\n1,system,Be kind.\n1,user,Hi\n1,assistant,Hello\n"
+    assert said("x.csv", with_prompt) == [[("user", "Hi"), ("assistant", "Hello")]]
+    without = "session_id,speaker,text\n1,SYSTEM,Hello\n1,USER,Hi\n"
+    assert said("x.csv", without) == [[("assistant", "Hello"), ("user", "Hi")]]
+
+
+def test_a_table_of_questions_and_answers_needs_its_headings() -> None:
+    assert utterances("x.csv", 'id,Answer,Question\n1,"Yes, we are.",Open?\n') == [("Open?", "Yes, we are.")]
+    with pytest.raises(DocumentError, match="no known format"):
+        read("x.csv", "Open?,Yes\nWhen?,Now\n")
+
+
+def test_a_quotation_mark_left_open_costs_some_rows_and_not_the_file() -> None:
+    reader = DialogueReader()
+    text = 'session_id,text\n1,Hi\n1,Hello\n2,"open' + "\n3,word" * 40_000 + "\n4,Bye\n4,Go\n5\n"
+    assert read("x.csv", text, reader)[-1].utterances == ("Bye", "Go")
+    assert reader.dropped["x"]["unreadable line"] > 1
+    assert reader.first_bad["x.csv"] > 4
+
+
+def test_a_scattered_log_is_held_within_bounds(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("data.dialogues.MAX_HELD_CHARACTERS", 20)
+    rows = [f"{id},{text}\n" for text in ("What a long question.", "And a long answer.") for id in (1, 2)]
+    assert {len(one) for one in utterances("x.csv", "session_id,text\n" + "".join(rows))} == {1}
+    monkeypatch.setattr("data.dialogues.MAX_HELD_CHARACTERS", 200)
+    assert {len(one) for one in utterances("x.csv", "session_id,text\n" + "".join(rows))} == {2}
+
+
+def rasa(event: str, sender: str, time: float, text: str | None = None) -> dict[str, object]:
+    return {"sender_id": sender, "event": event, "timestamp": time, "text": text, "metadata": {}}
+
+
+EVENTS = [
+    rasa("session_started", "s1", 1),
+    rasa("user", "s1", 2, "Hi"),
+    rasa("user", "s2", 2.5, "Good morning"),
+    {"sender_id": "s1", "event": "slot", "name": "city", "value": "Rome", "timestamp": 2.6},
+    rasa("bot", "s1", 4, "How can I help?"),
+    rasa("bot", "s1", 3, "Hello!"),
+    rasa("bot", "s1", 4.5),  # an image
+    rasa("bot", "s2", 5, "Morning"),
+    rasa("user", "s1", 6, "/restart"),
+    rasa("user", "s1", 7, "Bye"),
+    rasa("bot", "s1", 8, "See you"),
+]
+RASA_SAID = [
+    [("user", "Good morning"), ("assistant", "Morning")],
+    [("user", "Hi"), ("assistant", "Hello! How can I help?")],
+    [("user", "Bye"), ("assistant", "See you")],
+]
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("x.jsonl", "\n".join(map(json.dumps, EVENTS))),
+        ("x.json", json.dumps(EVENTS)),
+        ("x.json", json.dumps(EVENTS, indent=2)),
+        ("x", "\n".join(map(json.dumps, EVENTS))),
+    ],
+)
+def test_events_of_rasa_become_the_sessions_of_each_sender(name: str, text: str) -> None:
+    assert said(name, text) == RASA_SAID
+    assert {one.group for one in read(name, text)} == {"x/s1", "x/s2"}
+
+
+@pytest.mark.parametrize("indent", [None, 2])
+def test_a_tracker_of_rasa_is_read_alone_or_in_a_list(indent: int | None) -> None:
+    events = [
+        {key: value for key, value in event.items() if key != "sender_id"}
+        for event in EVENTS
+        if event["sender_id"] == "s1"
+    ]
+    tracker = {"sender_id": "s1", "slots": {}, "latest_message": {"text": "Bye"}, "events": events}
+    assert said("x.json", json.dumps(tracker, indent=indent)) == RASA_SAID[1:]
+    assert said("x.json", json.dumps([tracker], indent=indent)) == RASA_SAID[1:]
+
+
+def test_exports_and_corpora_of_chatterbot_are_read() -> None:
+    export = json.dumps({"conversations": [["Hi", "Hello"], ["Hello", "How are you?"], ["Open?", "Yes"], ["alone"]]})
+    corpus = "categories:\n- shop\nconversations:\n- - Hi\n  - Hello\n  - Bye\n- - Open?\n  - Yes\n"
+    assert utterances("x.json", export) == [("Hi", "Hello"), ("Hello", "How are you?"), ("Open?", "Yes")]
+    assert [one.group for one in read("x.json", export)] == ["x/0", "x/0", "x/2"]
+    assert said("x.yml", corpus) == [
+        [("user", "Hi"), ("assistant", "Hello"), ("user", "Bye")],
+        [("user", "Open?"), ("assistant", "Yes")],
+    ]
+
+
+def test_chat_in_a_json_list_is_read_like_its_lines() -> None:
+    records = [{"messages": [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello"}]}] * 2
+    assert utterances("x.json", json.dumps(records, indent=1)) == [("Hi", "Hello")] * 2
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "reason"),
+    [
+        ("x.json", '[\n{"messages": []},\n{"messages"\n]', "invalid JSON in line 4"),
+        ("x.json", '[{"a": ' + "[" * 200_000, "JSON"),
+        ("x.yml", "conversations:\n- - Hi\n  - [\n", "invalid YAML in line 4"),
+        ("x.yml", "conversations: 3\n", "no dialogue"),
+        ("x.yml", "- conversations:\nconversations:\n", "invalid YAML in line 2"),
+        ("x.yml", "conversations: " + "[" * 200_000, "no ChatterBot corpus"),
+        ("x.yml", "conversations:\n- !!python/object/apply:os.system [exit]\n", "no dialogue"),
+        ("x.yml", "model: 3\n", "no known format"),
+        ("x.csv", "session_id,text\n", "no dialogue"),
+        ("x.json", "[1, 2]", "no known format"),
+    ],
+)
+def test_a_damaged_log_is_refused_with_its_reason(name: str, text: str, reason: str) -> None:
+    with pytest.raises(DocumentError, match=reason):
+        read(name, text)
+
+
+def test_the_first_bad_line_is_named_and_the_rest_is_read() -> None:
+    reader = DialogueReader()
+    good = chat({"content": "One"}, {"content": "Two"})
+    assert len(read("a/x.jsonl", good * 2 + '{"messages": [\n' + good * 50 + "{\n", reader)) == 52
+    assert reader.dropped["x"] == {"unreadable line": 2}
+    assert reader.first_bad == {"a/x.jsonl": 3}
+
+
+class Endless(io.RawIOBase):
+    """A stream that is made while it is read, so that no test writes a gigabyte."""
+
+    def __init__(self, blocks: Iterator[bytes]) -> None:
+        self._blocks, self._rest = blocks, b""
+
+    def read(self, size: int = -1) -> bytes:
+        while len(self._rest) < size and (block := next(self._blocks, b"")):
+            self._rest += block
+        block, self._rest = self._rest[:size], self._rest[size:]
+        return block
+
+
+def test_an_endless_line_is_skipped_within_little_memory_and_the_rest_is_read() -> None:
+    good = chat({"content": "One"}, {"content": "Two"}).encode()
+    blocks = iter([good, b'{"messages": "', *[b"x" * (1 << 20)] * 200, b'"}\n', good])
+    reader = DialogueReader()
+    tracemalloc.start()
+    found = list(reader.read(Document("x.jsonl", Endless(blocks))))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert len(found) == 2
+    assert reader.dropped["x"] == {"line of over 16 million characters": 1}
+    assert reader.first_bad == {"x.jsonl": 2}
+    assert peak < 100 << 20
+
+
+def test_an_endless_json_list_is_refused() -> None:
+    blocks = iter([b'[{"event": "user", "sender_id": "', *[b"x" * (1 << 20)] * 100])
+    with pytest.raises(DocumentError, match="larger than 64 MiB"):
+        list(DialogueReader().read(Document("x.json", Endless(blocks))))
+
+
+def test_what_a_log_held_before_it_broke_off_is_not_lost() -> None:
+    import gzip
+    import random
+
+    rows = "".join(f"{id},{random.Random(id).random()}\n" for id in range(20_000) for _ in range(2))
+    packed = gzip.compress(("session_id,text\n" + rows).encode())
+    found = []
+    with gzip.open(io.BytesIO(packed[: len(packed) // 2])) as stream:
+        reading = DialogueReader().read(Document("x.csv", stream))
+        with pytest.raises(DocumentError, match="truncated"):
+            all(found.append(dialogue) is None for dialogue in reading)
+    assert len(found) > 1000
+
+
+def test_a_log_that_is_not_utf_8_is_read_in_its_own_encoding() -> None:
+    content = "session_id,text\n1,Caf\xe9?\n1,Si\n".encode("cp1252")
+    assert [one.utterances for one in read("x.csv", content)] == [("Caf\xe9?", "Si")]
