@@ -348,7 +348,7 @@ def test_chat_in_a_json_list_is_read_like_its_lines() -> None:
     [
         ("x.json", '[\n{"messages": []},\n{"messages"\n]', "invalid JSON in line 4"),
         ("x.json", '[{"a": ' + "[" * 200_000, "JSON"),
-        ("x.yml", "conversations:\n- - Hi\n  - [\n", "invalid YAML in line 4"),
+        ("x.yml", "conversations:\n- - Hi\n\t- Hello\n", "invalid YAML in line 3"),
         ("x.yml", "conversations: 3\n", "no dialogue"),
         ("x.yml", "- conversations:\nconversations:\n", "invalid YAML in line 2"),
         ("x.yml", "conversations: " + "[" * 200_000, "no ChatterBot corpus"),
