@@ -16,11 +16,15 @@ from engineio.exceptions import SocketIsClosedError
 from flask import Flask
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from sqlalchemy import select
 from sqlalchemy.exc import DataError, OperationalError
+from sqlalchemy.orm import Session
 
-from chatbot.history import FinishedReply
+from chatbot.forgetting import hash_of
+from chatbot.history import Feedback, FinishedReply, open_history
 from tests.clients import Refused, ServerProcess, WireClient, echo_server
 from tests.echo_engine import EchoEngine
+from tests.test_history import everything_in, prepared_from
 from web.app import create_app, drain
 from web.config import Settings
 
@@ -70,6 +74,7 @@ def test_a_new_visitor_is_given_an_identity_and_keeps_it(server: ServerProcess, 
         "connections_per_user": 10,
     }
     assert client.ready["model"] == {"checkpoint": "echo"}
+    assert client.ready["learn"] is False
     with WireClient(server.url, token=client.token, protocol=1) as again:
         assert again.ready["user_id"] == client.ready["user_id"]
         assert "token" not in again.ready
@@ -244,6 +249,7 @@ def test_an_event_for_another_users_things_is_not_found(server: ServerProcess, c
         "reply.regenerate": mine | {"reply_id": sent["reply_id"]},
         "feedback.set": mine | {"reply_id": sent["reply_id"], "rating": 1},
         "conversation.rename": mine | {"title": "Stolen"},
+        "conversation.set_learning": mine | {"learn": True},
         "conversation.delete": mine,
         "sync": mine | {"after_seq": 0},
     }
@@ -382,6 +388,138 @@ def test_feedback_is_an_event_of_the_conversation(client: WireClient) -> None:
     assert code(client.call("feedback.set", place | {"rating": 1, "better_text": "x" * 4001})) == "too_large"
 
 
+def test_feedback_is_taken_back_by_rating_0_without_a_better_text(app: Flask) -> None:
+    client = app.extensions["socketio"].test_client(app)
+    ready_of(client)
+    place = {"conversation_id": client.emit("conversation.create", {}, callback=True)["conversation_id"]}
+    message = place | {"client_msg_id": new_key(), "text": "Hello"}
+    place["reply_id"] = client.emit("message.send", message, callback=True)["reply_id"]
+    given = [
+        {"rating": 0, "better_text": " Good day! "},
+        {"rating": -1, "better_text": " \n"},
+        {"rating": 0, "better_text": ""},
+        {"rating": 0},
+    ]
+    for feedback in given:
+        assert client.emit("feedback.set", place | feedback, callback=True)["ok"]
+    events = [packet["args"][0] for packet in client.get_received() if packet["name"] == "event"]
+    told = [event["data"] for event in events if event["type"] == "feedback.set"]
+    assert [(data["rating"], data["better_text"]) for data in told] == [
+        (0, "Good day!"),
+        (-1, None),
+        (0, None),
+        (0, None),
+    ]
+    with Session(app.extensions["conversations"].history.engine) as session:
+        assert session.scalars(select(Feedback)).all() == []
+    client.disconnect()
+
+
+# Learning
+
+
+def test_the_learning_choice_is_changed_in_every_tab(server: ServerProcess, client: WireClient) -> None:
+    with WireClient(server.url, token=client.token) as tab:
+        conversation = client.create()
+        change = {"conversation_id": conversation, "learn": True}
+        assert client.call("conversation.set_learning", change) == {"ok": True}
+        event = tab.wait_for("event")
+        assert (event["seq"], event["type"], event["data"]) == (1, "conversation.learning", {"learn": True})
+        notice = tab.wait_for("notice", lambda notice: notice["type"] == "conversation.learning")
+        assert notice["conversation"]["learn"] is True
+        [listed] = tab.call("conversation.list")["conversations"]
+        assert listed["learn"] is True
+        assert code(client.call("conversation.set_learning", change | {"learn": "yes"})) == "invalid"
+        assert code(client.call("conversation.set_learning", conversation_id=conversation)) == "invalid"
+
+
+@pytest.mark.parametrize("default", [True, False])
+def test_the_operator_chooses_where_nobody_else_does(tmp_path: Path, default: bool) -> None:
+    app = create_app(Settings(database=f"sqlite:///{tmp_path}/chatbot.db", learn=default), EchoEngine())
+    client = app.extensions["socketio"].test_client(app)
+    assert ready_of(client)["learn"] is default
+    for choice in ({}, {"learn": True}, {"learn": False}):
+        client.emit("conversation.create", choice, callback=True)
+    listed = client.emit("conversation.list", callback=True)["conversations"]
+    assert [found["learn"] for found in listed] == [False, True, default]
+    drain(app, 1)
+
+
+def test_a_conversation_no_longer_learned_from_is_forgotten_by_the_retrainings(
+    app: Flask, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CHATBOT_HOME", str(tmp_path))
+    client = app.extensions["socketio"].test_client(app)
+    place = {"conversation_id": client.emit("conversation.create", {"learn": True}, callback=True)["conversation_id"]}
+    laid_by = prepared_from(place["conversation_id"])
+    client.emit("conversation.set_learning", place | {"learn": True}, callback=True)
+    assert laid_by.exists()
+    client.emit("conversation.set_learning", place | {"learn": False}, callback=True)
+    assert not laid_by.exists()
+    client.disconnect()
+
+
+# Erasing
+
+
+def test_an_erased_user_is_in_no_file_and_starts_afresh(start_server: StartServer, tmp_path: Path) -> None:
+    """What was said, corrected and titled, in a finished reply, in a running one, and in a retraining's data."""
+    server = start_server(f"sqlite:///{tmp_path}/chatbot.db", delay=0.01, CHATBOT_HOME=str(tmp_path))
+    phrase = "quokka-marmalade"
+    with WireClient(server.url) as stranger, WireClient(server.url) as client:
+        kept = stranger.create()
+        stranger.say(kept, "Mine stays")
+        with WireClient(server.url, token=client.token) as tab:
+            conversation, other = client.create(), client.create()
+            sent = client.send(conversation, f"I like {phrase}")
+            client.reply_to(sent)
+            place = {"conversation_id": conversation, "reply_id": sent["reply_id"]}
+            client.call("feedback.set", place | {"rating": -1, "better_text": f"So do I: {phrase}"})
+            client.call("conversation.rename", conversation_id=conversation, title=f"About {phrase}")
+            run = tmp_path / "retrain" / "first"
+            run.mkdir(parents=True)
+            (run / "data.json").write_text(json.dumps({"conversations": [hash_of(conversation)]}))
+            (run / "dialogues.jsonl").write_text(phrase)
+            client.send(other, f"{phrase} " * 300)
+            client.wait_for("reply.delta", lambda delta: delta["index"] == 1)
+            assert phrase.encode() in everything_in(tmp_path)
+            assert client.call("user.delete") == {"ok": True}
+            assert tab.wait_for("notice", lambda notice: notice["type"] == "user.deleted") == {"type": "user.deleted"}
+            assert code(client.call("conversation.create")) == "unauthenticated"
+            for left in (client, tab):
+                with pytest.raises((ConnectionError, websocket.WebSocketException, OSError)):
+                    left.read_for(60)
+        with pytest.raises(Refused) as caught:
+            WireClient(server.url, token=client.token)
+        assert caught.value.error["code"] == "unauthenticated"
+        assert stranger.say(stranger.create(), "Still here") == "You said: Still here"
+        assert b"Mine stays" in everything_in(tmp_path)
+        assert phrase.encode() not in everything_in(tmp_path)
+    server.terminate()
+    assert phrase.encode() not in everything_in(tmp_path)
+    assert phrase not in server.errors()
+
+
+def test_a_user_erased_by_a_command_does_not_come_back_in_a_running_server(
+    start_server: StartServer, tmp_path: Path
+) -> None:
+    database = f"sqlite:///{tmp_path}/chatbot.db"
+    server = start_server(database, delay=0.02)
+    with WireClient(server.url) as client:
+        conversation = client.create()
+        client.send(conversation, "quokka " * 30)
+        client.wait_for("reply.delta")
+        stored = open_history(database)
+        stored.delete_user(client.ready["user_id"])
+        client.read_for(2)  # the reply goes on to its end and is nowhere stored
+        assert code(client.send(conversation, "Hello?")) == "not_found"
+        assert code(client.call("conversation.create")) == "unauthenticated"
+        assert stored.conversations() == []
+        stored.engine.dispose()
+    server.terminate()
+    assert b"quokka" not in everything_in(tmp_path)
+
+
 def test_a_conversation_deleted_during_its_reply_is_gone(client: WireClient) -> None:
     conversation = client.create()
     sent = client.send(conversation, "word " * 500)
@@ -512,11 +650,12 @@ JSON = st.recursive(
     max_leaves=12,
 )
 FIELDS = ("conversation_id", "client_msg_id", "text", "parent_id", "reply_id", "message_id", "rating", "better_text",
-          "title", "after_seq", "limit")  # fmt: skip
+          "title", "after_seq", "limit", "learn")  # fmt: skip
 PAYLOADS = JSON | st.dictionaries(st.sampled_from(FIELDS), JSON, max_size=6)
 EVENTS = (
     "message.send", "message.edit", "reply.stop", "reply.regenerate", "feedback.set", "conversation.create",
-    "conversation.rename", "conversation.delete", "conversation.list", "sync", "message", "json", "connect",
+    "conversation.rename", "conversation.set_learning", "conversation.delete", "conversation.list", "user.delete",
+    "sync", "message", "json", "connect",
 )  # fmt: skip
 
 

@@ -93,11 +93,28 @@ def test_a_user_gets_the_own_conversations_and_no_others(stored: History, browse
     assert browser.get(f"/api/conversations/{conversation}/export", headers=bearer(other_token)).status_code == 404
 
 
+def test_a_user_takes_all_of_the_own_conversations_at_once(stored: History, browser: FlaskClient) -> None:
+    (user, token), (stranger, _) = stored.add_user(), stored.add_user()
+    chat(stored, user, "hello")
+    chat(stored, stranger, "elsewhere")
+    chat(stored, user, "☃ <b>bye</b>")
+    answer = browser.get("/api/export", headers=bearer(token))
+    assert (answer.mimetype, answer.headers["Cache-Control"]) == ("application/jsonl", "no-store")
+    assert answer.headers["Content-Disposition"] == 'attachment; filename="conversations.jsonl"'
+    said = [[message["content"] for message in json.loads(line)["messages"]] for line in answer.text.splitlines()]
+    assert said == [["hello", "HELLO"], ["☃ <b>bye</b>", "☃ <B>BYE</B>"]]
+
+
+def test_no_token_is_taken_from_an_address(stored: History, browser: FlaskClient) -> None:
+    _, token = stored.add_user()
+    assert browser.get(f"/api/export?token={token}").status_code == 401
+
+
 @pytest.mark.parametrize(
     "headers", [{}, bearer("wrong"), bearer("' OR 1=1 --"), bearer(""), {"Authorization": "Basic dTpw"}]
 )
 def test_without_a_known_token_nothing_is_told(browser: FlaskClient, headers: dict[str, str]) -> None:
-    for path in ("/api/conversations", f"/api/conversations/{uuid.uuid4()}/export"):
+    for path in ("/api/conversations", "/api/export", f"/api/conversations/{uuid.uuid4()}/export"):
         answer = browser.get(path, headers=headers)
         assert answer.status_code == 401
         assert answer.json["error"]["code"] == "unauthenticated"
@@ -143,6 +160,15 @@ def test_origins_are_an_exact_list_and_an_empty_one_is_none() -> None:
 def test_an_impossible_setting_is_named() -> None:
     with pytest.raises(SettingsError, match="CHATBOT_PORT='eighty'"):
         Settings.from_environment({"CHATBOT_PORT": "eighty"})
+
+
+def test_learning_is_off_and_all_is_kept_unless_the_operator_says_otherwise() -> None:
+    settings = Settings.from_environment({})
+    assert (settings.learn, settings.keep_days) == (False, 0)
+    settings = Settings.from_environment({"CHATBOT_LEARN": "true", "CHATBOT_KEEP_DAYS": "7"}, learn=False)
+    assert (settings.learn, settings.keep_days) == (False, 7)
+    with pytest.raises(SettingsError, match="CHATBOT_KEEP_DAYS='-1'"):
+        Settings.from_environment({"CHATBOT_KEEP_DAYS": "-1"})
 
 
 def test_the_database_file_is_where_it_was_named(tmp_path: Path) -> None:

@@ -27,6 +27,8 @@ class Settings(BaseModel):
     event_bytes: Annotated[int, Field(ge=1_024)] = 64 * 1024
     messages_per_minute: Annotated[int, Field(ge=1)] = 100
     connections_per_user: Annotated[int, Field(ge=1)] = 10
+    learn: bool = False  # whether new conversations may be learned from where nobody chooses
+    keep_days: Annotated[int, Field(ge=0, le=36_500)] = 0  # 0: for ever
     drain_seconds: Annotated[float, Field(ge=0)] = 30.0
 
     @field_validator("origins", mode="before")

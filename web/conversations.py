@@ -11,17 +11,20 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from typing import Any, Protocol
 
 import structlog
-from sqlalchemy.exc import InterfaceError, OperationalError
+from sqlalchemy.exc import InterfaceError, OperationalError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
+from chatbot.forgetting import forget
 from chatbot.history import Accepted, Event, FinishedReply, History, Unanswered
 from chatbot.reply import DialogueState, Reply, ReplyRequest
 
 DELTA_SECONDS = 0.04
 RETRY_SECONDS = (0.1, 0.5, 2.0, 5.0)
+ERASE_SECONDS = 3_600
 DATABASE_AWAY = (OperationalError, InterfaceError, PoolTimeout)
 _WRITERS = 4
 _STRIPES = 64
@@ -87,11 +90,15 @@ class RunningReply:
 
 
 class ConversationService:
-    """Sends, stops, regenerates, edits, rates; every method raises HistoryError, DrainingError or SQLAlchemyError."""
+    """Sends, stops, regenerates, edits, rates; every method raises HistoryError, DrainingError or SQLAlchemyError.
 
-    def __init__(self, history: History, engine: Engine, emit: Emit) -> None:
+    Conversations that were not touched for `keep_days` are erased; 0 keeps them for ever.
+    """
+
+    def __init__(self, history: History, engine: Engine, emit: Emit, keep_days: int = 0) -> None:
         self.history = history
         self.engine = engine
+        self.keep_days = keep_days
         self.draining = False
         self._emit = emit
         self._running: dict[str, RunningReply] = {}
@@ -101,11 +108,14 @@ class ConversationService:
         self._closed = threading.Event()
         self._writers = ThreadPoolExecutor(_WRITERS, thread_name_prefix="finish-reply")
         self._sender = threading.Thread(target=self._send_deltas, name="send-deltas", daemon=True)
+        self._eraser = threading.Thread(target=self._erase_untouched, name="erase-untouched", daemon=True)
 
     def start(self) -> None:
         """Start the engine, and carry on with the replies that were running when the last server died."""
         self.engine.start()
         self._sender.start()
+        if self.keep_days:
+            self._eraser.start()
         for unanswered in self.history.unanswered():
             self._submit(unanswered)
 
@@ -163,8 +173,8 @@ class ConversationService:
 
     # Conversations
 
-    def create(self, user_id: str, title: str | None) -> str:
-        conversation = self.history.create_conversation(user_id, title)
+    def create(self, user_id: str, title: str | None, learn: bool = False) -> str:
+        conversation = self.history.create_conversation(user_id, title, learn)
         self._notice(user_id, "conversation.created", conversation.summary())
         return conversation.id
 
@@ -174,10 +184,37 @@ class ConversationService:
             self._emit_event(user_id, event)
         self._notice(user_id, "conversation.renamed", conversation.summary())
 
+    def set_learning(self, user_id: str, conversation_id: str, learn: bool) -> None:
+        with self.in_order(conversation_id):
+            conversation, event = self.history.set_learning(user_id, conversation_id, learn)
+            self._emit_event(user_id, event)
+        self._notice(user_id, "conversation.learning", conversation.summary())
+        if not learn:
+            forget([conversation_id])
+
     def delete(self, user_id: str, conversation_id: str) -> None:
         with self.in_order(conversation_id):
             self.history.delete_conversation(user_id, conversation_id)
-        self._stop(lambda running: running.conversation_id == conversation_id, forget=True)
+        self._drop(user_id, conversation_id)
+        forget([conversation_id])
+
+    def delete_user(self, user_id: str) -> None:
+        """Erase the user and all that is theirs."""
+        erased = self.history.delete_user(user_id)
+        self._stop(lambda running: running.user_id == user_id, for_good=True)
+        self._emit(user_id, "notice", {"type": "user.deleted"})
+        forget(erased)
+
+    def delete_untouched(self) -> None:
+        """Erase the conversations in which nothing happened for `keep_days`."""
+        erased = self.history.delete_untouched(datetime.now(UTC) - timedelta(days=self.keep_days))
+        for user_id, conversation_id in erased:
+            self._drop(user_id, conversation_id)
+        forget(conversation_id for _, conversation_id in erased)
+
+    def _drop(self, user_id: str, conversation_id: str) -> None:
+        """What is left to do once a conversation's rows are gone."""
+        self._stop(lambda running: running.conversation_id == conversation_id, for_good=True)
         self._notice(user_id, "conversation.deleted", {"conversation_id": conversation_id})
 
     def partial(self, conversation_id: str) -> list[dict[str, Any]]:
@@ -225,12 +262,12 @@ class ConversationService:
         if stopping:
             ticket.stop()
 
-    def _stop(self, chosen: Callable[[RunningReply], bool], *, forget: bool = False) -> None:
+    def _stop(self, chosen: Callable[[RunningReply], bool], *, for_good: bool = False) -> None:
         with self._lock:
             found = [running for running in self._running.values() if chosen(running)]
             for running in found:
                 running.stopping = True  # the ticket may still be on its way
-                if forget:
+                if for_good:
                     del self._running[running.reply_id]
             tickets = [running.ticket for running in found if running.ticket]
         for ticket in tickets:
@@ -257,6 +294,15 @@ class ConversationService:
             for running in replies:
                 self._send_words(running)
             self._closed.wait(DELTA_SECONDS)
+
+    def _erase_untouched(self) -> None:
+        while True:
+            try:
+                self.delete_untouched()
+            except (SQLAlchemyError, OSError):
+                log.exception("untouched conversations not erased")
+            if self._closed.wait(ERASE_SECONDS):
+                return
 
     def _send_words(self, running: RunningReply) -> None:
         with running.sending:

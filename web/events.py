@@ -17,7 +17,7 @@ from limits.storage import MemoryStorage
 from limits.strategies import MovingWindowRateLimiter
 from pydantic import BaseModel, ValidationError
 
-from chatbot.history import Accepted, BusyError, ConflictError, HistoryError, NotFoundError
+from chatbot.history import Accepted, BusyError, ConflictError, HistoryError, NotFoundError, UnknownUserError
 from web import protocol
 from web.config import Settings
 from web.conversations import ConversationService, DrainingError
@@ -33,6 +33,7 @@ Model = TypeVar("Model", bound=BaseModel)
 
 CODES: dict[type[Exception], str] = {
     NotFoundError: "not_found",
+    UnknownUserError: "unauthenticated",
     BusyError: "busy",
     ConflictError: "idempotency_conflict",
     DrainingError: "draining",
@@ -62,7 +63,9 @@ class Events:
         self._on("conversation.create", protocol.ConversationCreate, self._create)
         self._on("conversation.list", protocol.Nothing, self._list)
         self._on("conversation.rename", protocol.ConversationRename, self._rename)
+        self._on("conversation.set_learning", protocol.ConversationSetLearning, self._set_learning)
         self._on("conversation.delete", protocol.OfConversation, self._delete)
+        self._on("user.delete", protocol.Nothing, self._delete_user)
         self._on("sync", protocol.Sync, self._sync)
         self.socketio.on_event("*", self._unknown)
 
@@ -129,7 +132,7 @@ class Events:
         return connection.queue.qsize() if connection else 0
 
     def _dismiss(self, line: str | None) -> None:
-        """Hang up on a client that was refused, once it has been told: each line keeps a thread."""
+        """Hang up on a client that was refused or erased, once it has been told: each line keeps a thread."""
         time.sleep(1)
         self._hang_up(line)
 
@@ -161,6 +164,7 @@ class Events:
             "user_id": user_id,
             "protocol": protocol.PROTOCOL,
             "limits": {name: getattr(self.settings, name) for name in names},
+            "learn": self.settings.learn,
             "model": {"checkpoint": self.service.engine.checkpoint.id},
         }
         return ready | ({"token": new_token} if new_token else {})
@@ -210,7 +214,8 @@ class Events:
     # Conversations
 
     def _create(self, user_id: str, payload: protocol.ConversationCreate) -> Answer:
-        return {"conversation_id": self.service.create(user_id, payload.title)}
+        learn = self.settings.learn if payload.learn is None else payload.learn
+        return {"conversation_id": self.service.create(user_id, payload.title, learn)}
 
     def _list(self, user_id: str, payload: protocol.Nothing) -> Answer:
         conversations = self.service.history.conversations(user_id)
@@ -220,8 +225,20 @@ class Events:
         self.service.rename(user_id, payload.conversation_id, payload.title)
         return {}
 
+    def _set_learning(self, user_id: str, payload: protocol.ConversationSetLearning) -> Answer:
+        self.service.set_learning(user_id, payload.conversation_id, payload.learn)
+        return {}
+
     def _delete(self, user_id: str, payload: protocol.OfConversation) -> Answer:
         self.service.delete(user_id, payload.conversation_id)
+        return {}
+
+    def _delete_user(self, user_id: str, payload: protocol.Nothing) -> Answer:
+        self.service.delete_user(user_id)
+        with self._lock:
+            theirs = [sid for sid, user in self._users.items() if user == user_id]
+        for sid in theirs:
+            self.socketio.start_background_task(self._dismiss, self._line(sid))
         return {}
 
     def _sync(self, user_id: str, payload: protocol.Sync) -> Answer:

@@ -76,6 +76,7 @@ def _with_words(text: str) -> str:
 Id = Annotated[str, AfterValidator(_uuid), Field(json_schema_extra={"format": "uuid"})]
 PlainText = Annotated[str, AfterValidator(_storable)]
 Utterance = Annotated[PlainText, AfterValidator(_with_words)]
+BetterText = Annotated[PlainText, AfterValidator(lambda text: text.strip() or None)]
 Title = Annotated[PlainText, StringConstraints(strip_whitespace=True, min_length=1, max_length=200)]
 Seq = Annotated[int, Field(ge=0, le=2**31 - 1)]
 
@@ -127,11 +128,16 @@ class MessageEdit(OfConversation):
 
 class FeedbackSet(OfReply):
     rating: Annotated[int, Field(ge=-1, le=1)]
-    better_text: PlainText | None = None
+    better_text: BetterText | None = None
 
 
 class ConversationCreate(Payload):
     title: Title | None = None
+    learn: bool | None = None  # None: as the server's operator wants it
+
+
+class ConversationSetLearning(OfConversation):
+    learn: bool
 
 
 class ConversationRename(OfConversation):

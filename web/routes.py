@@ -1,6 +1,8 @@
 """The REST beside the websocket: the page, health, and a user's own conversations."""
 
 import json
+from collections.abc import Iterable
+from typing import Any
 from uuid import UUID
 
 import structlog
@@ -8,7 +10,7 @@ from flask import Blueprint, Flask, Response, jsonify, render_template, request
 from flask.typing import ResponseReturnValue
 from sqlalchemy.exc import SQLAlchemyError
 
-from chatbot.history import NotFoundError
+from chatbot.history import NotFoundError, dialogues
 from web.conversations import ConversationService
 from web.protocol import INTERNAL, ProtocolError
 
@@ -65,9 +67,11 @@ def _routes(service: ConversationService) -> Blueprint:
             dialogue = service.history.dialogue(str(conversation_id), _user(service))
         except NotFoundError as error:
             raise ProtocolError("not_found", str(error)) from error
-        line = json.dumps(dialogue, ensure_ascii=False) + "\n"
-        disposition = f'attachment; filename="{conversation_id}.jsonl"'
-        return Response(line, mimetype="application/jsonl", headers={"Content-Disposition": disposition})
+        return _download([dialogue], str(conversation_id))
+
+    @routes.get("/api/export")
+    def export_all() -> ResponseReturnValue:
+        return _download(dialogues(service.history, _user(service)), "conversations")
 
     return routes
 
@@ -79,6 +83,13 @@ def _user(service: ConversationService) -> str:
     if user_id is None:
         raise ProtocolError("unauthenticated", "Send the token you were given: Authorization: Bearer <token>.")
     return user_id
+
+
+def _download(dialogues: Iterable[dict[str, Any]], name: str) -> Response:
+    """Chat JSONL, a line a dialogue, sent on as it is read."""
+    lines = (json.dumps(dialogue, ensure_ascii=False) + "\n" for dialogue in dialogues)
+    headers = {"Content-Disposition": f'attachment; filename="{name}.jsonl"', "Cache-Control": "no-store"}
+    return Response(lines, mimetype="application/jsonl", headers=headers)
 
 
 def _refuse(error: ProtocolError) -> ResponseReturnValue:
