@@ -51,7 +51,7 @@ def create_app(settings: Settings, engine: Engine) -> Flask:
         manage_session=False,
         serializer=TextPacket,
     )
-    service = ConversationService(open_history(settings.database), engine, partial(_emit, socketio))
+    service = ConversationService(open_history(settings.database), engine, partial(_emit, socketio), settings.keep_days)
     app.extensions["conversations"] = service
     Events(socketio, service, settings).register()
     add_routes(app, service)
