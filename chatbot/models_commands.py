@@ -1,10 +1,21 @@
-"""`chatbot models`: which checkpoint answers, and what another would say."""
+"""`chatbot models`: which checkpoints there are, which one answers, and what another would say."""
 
+import json
+from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from data.errors import UserError, told_to_user
+
+if TYPE_CHECKING:
+    from chatbot.checkpoint import Checkpoint
+
+_TAKEN = "A running server that answers with `live` takes it within seconds."
+_DEEPEST = 3  # figures are named by as many words; what lies deeper is shown as JSON
+_WIDEST = 300  # characters of one figure
 
 
 @click.group()
@@ -12,19 +23,67 @@ def models() -> None:
     """Checkpoints: which one is live, and what they reply."""
 
 
+@models.command("list")
+def list_checkpoints() -> None:
+    """The shipped checkpoint and every promoted one, the newest last: id, size, perplexity, when it was promoted."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from chatbot.checkpoint import SHIPPED, identify, live_id, promotions, shelf, shelved
+
+    table = Table("checkpoint", "", "MB", "perplexity", "promoted")
+    with told_to_user():
+        shipped, live = identify(SHIPPED), live_id()
+        promoted = {made.checkpoint_id: made.at.astimezone() for made in promotions()}
+        never = datetime.min.replace(tzinfo=UTC)
+        for name in sorted({shipped, live, *shelved()}, key=lambda name: (promoted.get(name, never), name)):
+            folder = SHIPPED if name == shipped else shelf() / name
+            marks = [mark for mark, own in (("live", live), ("default", shipped)) if own == name]
+            when = f"{promoted[name]:%Y-%m-%d %H:%M}" if name in promoted else ""
+            table.add_row(name, ", ".join(marks), _megabytes(folder), _perplexity(folder), when)
+    Console().print(table, markup=False)
+
+
+@models.command()
+@click.argument("where", metavar="CHECKPOINT")
+def show(where: str) -> None:
+    """What is known of CHECKPOINT (an id of `chatbot models list`, a folder, `default` or `live`)."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from chatbot.checkpoint import CheckpointError, load_checkpoint
+
+    table = Table("figure", "value")
+    with told_to_user(CheckpointError):
+        for name, value in _known(load_checkpoint(where)):
+            table.add_row(name, value)
+    Console().print(table, markup=False)
+
+
 @models.command()
 @click.argument("where", metavar="CHECKPOINT")
 def promote(where: str) -> None:
     """Make CHECKPOINT live: `chatbot serve` and `chatbot talk` answer with it from now on.
 
-    It is a folder that `chatbot train` wrote, or `default`, which goes back to the shipped one.
+    It is a folder that `chatbot train` wrote, an id of `chatbot models list`, or `default`, the shipped one.
     """
     from chatbot.checkpoint import CheckpointError
     from chatbot.checkpoint import promote as make_live
 
     with told_to_user(CheckpointError):
         checkpoint = make_live(where)
-    click.echo(f"{checkpoint.id} is live. A server that is running takes it at its next start.")
+    click.echo(f"{checkpoint.id} is live. {_TAKEN}")
+
+
+@models.command()
+def rollback() -> None:
+    """Make the checkpoint live that was so before the last promotion; again, the one before that."""
+    from chatbot.checkpoint import CheckpointError
+    from chatbot.checkpoint import rollback as go_back
+
+    with told_to_user(CheckpointError):
+        checkpoint = go_back()
+    click.echo(f"{checkpoint.id} is live again. {_TAKEN}")
 
 
 @models.command()
@@ -80,3 +139,45 @@ def index(where: str, prepared: Path, sources: tuple[str, ...]) -> None:
         count = index_responses(checkpoint, prepared, allowed, lambda items, what: track(items, what, console=console))
     click.echo(f"{checkpoint.id} knows {count:,} responses, kept in {index_file(checkpoint)}.")
     click.echo("A server that is running takes them at its next start.")
+
+
+def _megabytes(folder: Path) -> str:
+    return f"{sum(path.stat().st_size for path in folder.rglob('*') if path.is_file()) / 1e6:.1f}"
+
+
+def _perplexity(folder: Path) -> str:
+    """As it was measured in training, of a checkpoint that need not be whole."""
+    try:
+        return f"{json.loads((folder / 'metrics.json').read_text('utf-8'))['validation']['perplexity']:.2f}"
+    except (OSError, ValueError, LookupError, TypeError, RecursionError):
+        return ""
+
+
+def _known(checkpoint: "Checkpoint") -> Iterator[tuple[str, str]]:
+    """What a checkpoint is, then whatever was measured of it and written down, by name."""
+    from dataclasses import asdict
+
+    yield "id", checkpoint.id
+    yield "folder", str(checkpoint.folder)
+    yield "megabytes", _megabytes(checkpoint.folder)
+    yield "parameters", f"{sum(weights.numel() for weights in checkpoint.model.parameters()):,}"
+    yield from _figures(asdict(checkpoint.model.config))
+    yield from _figures(checkpoint.metrics)
+
+
+def _figures(value: Any, *names: str) -> Iterator[tuple[str, str]]:
+    """Any JSON as names and values: {"validation": {"perplexity": 27.65}} -> ("validation perplexity", "27.65")."""
+    if isinstance(value, dict) and len(names) < _DEEPEST:
+        for name, inner in value.items():
+            yield from _figures(inner, *names, _printable(name))
+    else:
+        yield " ".join(names) or "metrics", _printable(value)
+
+
+def _printable(value: Any) -> str:
+    """In one line, and with nothing in it that commands a terminal."""
+    if isinstance(value, float | int) and not isinstance(value, bool):
+        text = f"{value:,}" if isinstance(value, int) else f"{value:,.6g}"
+    else:
+        text = value if isinstance(value, str) and value.isprintable() else json.dumps(value)
+    return text if len(text) <= _WIDEST else f"{text[:_WIDEST]}…"
