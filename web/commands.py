@@ -13,12 +13,19 @@ from data.errors import UserError
 @click.option("--port", type=int, help="Port to listen on (8000; 0 takes a free one).")
 @click.option("--database", metavar="URL", help="Where the history is kept (sqlite:///var/chatbot.db).")
 @click.option("--checkpoint", metavar="NAME", help="Who answers: live, default or a checkpoint's folder (live).")
+@click.option(
+    "--learn/--no-learn",
+    default=None,
+    help="Whether new conversations may be learned from where the person does not choose (they may not).",
+)
+@click.option("--keep-days", type=int, metavar="N", help="Erase what was not touched for N days (0: keep for ever).")
 def serve(**flags: Any) -> None:
     """Serve the chat: the page and the websocket API.
 
     What is not given as an option is taken from the environment: CHATBOT_HOST, CHATBOT_PORT, CHATBOT_DATABASE,
-    CHATBOT_CHECKPOINT; besides CHATBOT_ORIGINS, CHATBOT_CONNECTIONS, CHATBOT_CONNECTIONS_PER_USER,
-    CHATBOT_MESSAGE_CHARACTERS, CHATBOT_EVENT_BYTES, CHATBOT_MESSAGES_PER_MINUTE and CHATBOT_DRAIN_SECONDS.
+    CHATBOT_CHECKPOINT, CHATBOT_LEARN, CHATBOT_KEEP_DAYS; besides CHATBOT_ORIGINS, CHATBOT_CONNECTIONS,
+    CHATBOT_CONNECTIONS_PER_USER, CHATBOT_MESSAGE_CHARACTERS, CHATBOT_EVENT_BYTES, CHATBOT_MESSAGES_PER_MINUTE and
+    CHATBOT_DRAIN_SECONDS.
     """
     from web.config import Settings, SettingsError
     from web.server import run
@@ -33,8 +40,9 @@ def serve(**flags: Any) -> None:
 def _engine(checkpoint: str) -> Any:
     from chatbot.checkpoint import load_checkpoint
     from chatbot.engine import ChatEngine
+    from chatbot.live import LiveEngine
 
-    return ChatEngine(load_checkpoint(checkpoint))
+    return LiveEngine() if checkpoint == "live" else ChatEngine(load_checkpoint(checkpoint))
 
 
 commands: dict[str, click.Command] = {"serve": serve}
