@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Locator, Page, expect, sync_playwright
 
+from chatbot.history import open_history
 from tests.running_server import RunningServer
 
 CHROMIUM = ("chromium", "chromium-browser", "google-chrome")
@@ -337,6 +338,134 @@ def rename(page: Page, old: str, new: str) -> None:
 def delete(page: Page, title: str) -> None:
     page.get_by_role("button", name=f"Delete {title}").click()
     page.get_by_role("dialog").get_by_role("button", name="Delete").click()
+
+
+def learning(page: Page) -> Locator:
+    return page.get_by_role("switch")
+
+
+def test_a_conversation_is_learned_from_only_where_its_switch_is_on(
+    context: BrowserContext, server: RunningServer
+) -> None:
+    left, right = visit(context, server), visit(context, server)
+    expect(learning(left)).to_have_accessible_name("Stored, not learned from")
+    learning(left).press("Space")
+    expect(learning(left)).to_be_checked()
+    converse(left, "learn this")
+    expect(learning(left)).to_be_checked()
+    titles(right).first.click()
+    expect(learning(right)).to_have_accessible_name("The bot may learn from this conversation")
+    learning(right).press("Enter")
+    expect(learning(right)).not_to_be_checked()
+    expect(learning(left)).not_to_be_checked()
+    learning(left).click()
+    expect(learning(right)).to_be_checked()
+    left.reload()
+    expect(learning(left)).to_be_checked()
+    left.get_by_role("link", name="New conversation").click()
+    expect(learning(left)).not_to_be_checked()
+
+
+def test_a_learning_choice_made_offline_counts_for_the_conversation_begun_then(
+    context: BrowserContext, slow_server: RunningServer
+) -> None:
+    page = visit(context, slow_server)
+    slow_server.kill()
+    expect(page.get_by_text("Reconnecting…")).to_be_visible()
+    say(page, "first said")
+    learning(page).click()
+    page.close()
+    slow_server.start()
+    page = visit(context, slow_server)
+    expect(finished(page)).to_have_count(1)
+    expect(learning(page)).to_be_checked()
+
+
+def test_a_better_reply_can_be_given_changed_and_taken_back(context: BrowserContext, server: RunningServer) -> None:
+    page, other = visit(context, server), visit(context, server)
+    converse(page, "hello")
+    other.goto(page.url)
+    page.get_by_role("button", name="Poor reply").click()
+    instead = page.get_by_label("I’d rather it had said")
+    instead.fill(XSS[1])
+    instead.press("Enter")
+    expect(other.locator(".better")).to_have_text(f"You’d rather it had said: {XSS[1]}")
+    expect(other.get_by_role("button", name="Poor reply")).to_have_attribute("aria-pressed", "true")
+    page.reload()
+    expect(page.locator(".better")).to_have_text(f"You’d rather it had said: {XSS[1]}")
+    page.get_by_role("button", name="Suggest a better reply").press("Enter")
+    expect(instead).to_be_focused()
+    expect(instead).to_have_value(XSS[1])
+    instead.fill("Not this")
+    instead.press("Escape")
+    expect(page.locator(".better")).to_contain_text(XSS[1])
+    page.get_by_role("button", name="Suggest a better reply").click()
+    instead.fill("")
+    page.get_by_role("button", name="Save").click()
+    expect(other.locator(".better")).to_be_hidden()
+    page.get_by_role("button", name="Poor reply").click()
+    expect(other.get_by_role("button", name="Poor reply")).to_have_attribute("aria-pressed", "false")
+
+
+def test_a_better_reply_that_cannot_be_saved_is_not_lost(context: BrowserContext, slow_server: RunningServer) -> None:
+    page = visit(context, slow_server)
+    converse(page, "hello")
+    page.get_by_role("button", name="Suggest a better reply").click()
+    slow_server.kill()
+    expect(page.get_by_text("Reconnecting…")).to_be_visible()
+    page.get_by_label("I’d rather it had said").fill("Good day")
+    page.get_by_role("button", name="Save").click()
+    expect(page.get_by_role("alert")).to_contain_text("There is no connection right now.")
+    expect(page.get_by_label("I’d rather it had said")).to_have_value("Good day")
+
+
+def test_all_conversations_can_be_downloaded(page: Page) -> None:
+    converse(page, "one")
+    page.get_by_role("link", name="New conversation").click()
+    converse(page, "two")
+    page.get_by_text("Your data").click()
+    with page.expect_download() as download:
+        page.get_by_role("button", name="Download my conversations").click()
+    assert download.value.suggested_filename == "conversations.jsonl"
+    lines = Path(download.value.path()).read_text().splitlines()
+    said = [[message["content"] for message in json.loads(line)["messages"]] for line in lines]
+    assert said == [texts("one"), texts("two")]
+
+
+def test_everything_is_deleted_after_a_yes_and_every_tab_starts_afresh(
+    context: BrowserContext, server: RunningServer
+) -> None:
+    page, other = visit(context, server), visit(context, server)
+    converse(page, "forget me")
+    other.goto(page.url)
+    expect(turns(other)).to_have_text(texts("forget me"))
+    token = page.evaluate("localStorage.getItem('chatbot.token')")
+    page.get_by_text("Your data").press("Enter")
+    page.get_by_role("button", name="Delete everything").click()
+    page.get_by_role("dialog").get_by_role("button", name="Keep everything").click()
+    expect(titles(page)).to_have_text(["forget me"])
+    page.get_by_role("button", name="Delete everything").click()
+    page.get_by_role("dialog").get_by_role("button", name="Delete everything").click()
+    for tab in (page, other):
+        expect(titles(tab)).to_have_count(0)
+        expect(turns(tab)).to_have_count(0)
+    converse(other, "a new start")
+    expect(titles(page)).to_have_text(["a new start"])
+    assert page.evaluate("localStorage.getItem('chatbot.token')") not in (token, None)
+    assert "forget" not in page.evaluate("JSON.stringify(localStorage)")
+
+
+def test_who_was_erased_elsewhere_starts_afresh(context: BrowserContext, server: RunningServer) -> None:
+    page = visit(context, server)
+    stored = open_history(server.database)
+    user = stored.user_of(page.evaluate("localStorage.getItem('chatbot.token')"))
+    assert user
+    stored.delete_user(user)
+    stored.engine.dispose()
+    say(page, "anybody?")
+    expect(page.get_by_text("This server does not know this browser any more").first).to_be_visible()
+    page.get_by_role("button", name="Try again").click()
+    expect(turns(page)).to_have_text(texts("anybody?"))
 
 
 def test_conversations_are_begun_opened_renamed_and_deleted(page: Page) -> None:

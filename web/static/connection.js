@@ -17,7 +17,7 @@ export class ProtocolError extends Error {
 export class Connection {
   #socket;
   #store;
-  #token; // the one this connection was asked for with
+  #token; // the one of this connection
   #catchingUp = new Set();
 
   constructor(store) {
@@ -35,8 +35,18 @@ export class Connection {
   async request(name, payload = {}) {
     if (!this.#socket.connected) throw new ProtocolError({ code: "offline" });
     const answer = await this.#acknowledged(name, payload);
-    if (!answer.ok) throw new ProtocolError(answer.error);
-    return answer;
+    if (answer.ok) return answer;
+    if (answer.error.code === "unauthenticated") this.#socket.disconnect().connect(); // to be refused, and start afresh
+    throw new ProtocolError(answer.error);
+  }
+
+  /** All of this person's conversations, as a file of chat JSONL. */
+  async export() {
+    const headers = { Authorization: `Bearer ${localStorage.getItem(TOKEN)}` };
+    const answer = await fetch("/api/export", { headers }).catch(() => null);
+    if (!answer) throw new ProtocolError({ code: "offline" });
+    if (!answer.ok) throw new ProtocolError((await answer.json()).error);
+    return answer.blob();
   }
 
   /** Fetches what a conversation lacks, page by page, until it is up to date. */
@@ -73,7 +83,7 @@ export class Connection {
     this.#socket.on("ready", (ready) => this.#admitted(ready));
     this.#socket.on("event", (event) => dispatch("event", event));
     this.#socket.on("reply.delta", (delta) => dispatch("delta", delta));
-    this.#socket.on("notice", (notice) => dispatch("notice", notice));
+    this.#socket.on("notice", (notice) => this.#noticed(notice));
     this.#socket.on("disconnect", () => this.#lost());
     this.#socket.on("connect_error", (error) => this.#lost(error.data));
   }
@@ -81,8 +91,14 @@ export class Connection {
   /** Of tabs that all came without a token, the first to be given one says who the others are. */
   #admitted(ready) {
     if (ready.token && localStorage.getItem(TOKEN)) return this.#socket.disconnect();
-    if (ready.token) localStorage.setItem(TOKEN, ready.token);
+    if (ready.token) localStorage.setItem(TOKEN, (this.#token = ready.token));
     this.#store.dispatch("ready", ready);
+  }
+
+  /** A person who is erased here is a new one from the next connection on, which the server leaves to us. */
+  #noticed(notice) {
+    if (notice.type === "user.deleted") this.#forgetToken();
+    this.#store.dispatch("notice", notice);
   }
 
   /** A dropped connection is retried by the client itself; a refused one (`active` is false) only by us. */
@@ -94,7 +110,11 @@ export class Connection {
   }
 
   #startAfresh() {
-    if (localStorage.getItem(TOKEN) === this.#token) localStorage.removeItem(TOKEN); // or another tab has a new one
+    this.#forgetToken();
     this.#socket.connect();
+  }
+
+  #forgetToken() {
+    if (localStorage.getItem(TOKEN) === this.#token) localStorage.removeItem(TOKEN); // or another tab has a new one
   }
 }

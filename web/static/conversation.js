@@ -24,7 +24,7 @@ const changes = {
   "reply.started": (log, { reply_id, ...data }) =>
     withNewTurn(log, { ...data, id: reply_id, role: "bot", status: "streaming", text: "", next: 0, rating: 0 }),
   "reply.completed": (log, { reply_id, ...data }) => withTurn(log, reply_id, data),
-  "feedback.set": (log, { reply_id, rating }) => withTurn(log, reply_id, { rating }),
+  "feedback.set": (log, { reply_id, rating, better_text }) => withTurn(log, reply_id, { rating, better_text }),
 };
 
 /** A durable event. One that is known already changes nothing; one that is too far ahead is only heard of. */

@@ -26,6 +26,20 @@ export function iconButton(name, label, onClick) {
   return button;
 }
 
+/** Asks by a modal dialog; `then` follows where it is closed by its button of the value "delete". */
+export function askFirst(dialog, then) {
+  dialog.returnValue = "";
+  dialog.onclose = () => dialog.returnValue === "delete" && then();
+  dialog.showModal();
+}
+
+/** Hands `blob` to the person as a file. */
+export function saveAs(name, blob) {
+  const address = URL.createObjectURL(blob);
+  element("a", { href: address, download: name }).click();
+  setTimeout(() => URL.revokeObjectURL(address), 60_000); // the browser may still be asking where to
+}
+
 /** Makes `children` the children of `parent`, in order, and leaves alone those in place: they keep focus and scroll. */
 export function arrange(parent, children) {
   const wanted = new Set(children);

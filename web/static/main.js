@@ -2,6 +2,7 @@
 import { Composer } from "./composer.js";
 import { Connection } from "./connection.js";
 import { activePath, isBehind, replying } from "./conversation.js";
+import { askFirst, saveAs } from "./elements.js";
 import { LogView } from "./log.js";
 import { Outbox } from "./outbox.js";
 import { sentenceFor } from "./sentences.js";
@@ -24,13 +25,27 @@ function dispatch(kind, payload) {
 // --- what a person can do
 
 const actions = {
-  say: (text) => outbox.add(store.state.open, text),
+  say: (text) => outbox.add(store.state.open, text, store.state.choice),
   retry: (message) => outbox.retry(message.client_msg_id),
   stop: () => ask("reply.stop", { conversation_id: store.state.open, reply_id: openPath().at(-1).id }),
   regenerate: (reply) => ask("reply.regenerate", { conversation_id: store.state.open, reply_id: reply.id }),
-  rate: (reply, rating) => ask("feedback.set", { conversation_id: store.state.open, reply_id: reply.id, rating }),
+  rate: (reply, rating, better_text = null) =>
+    ask("feedback.set", { conversation_id: store.state.open, reply_id: reply.id, rating, better_text }),
   rename: (conversation_id, title) => ask("conversation.rename", { conversation_id, title }),
   remove: (conversation_id) => ask("conversation.delete", { conversation_id }),
+  erase: () => ask("user.delete"),
+  learn(conversation_id, learn) {
+    if (conversation_id) return ask("conversation.set_learning", { conversation_id, learn });
+    outbox.choose(learn);
+    dispatch("choice", learn);
+  },
+  async download() {
+    try {
+      saveAs("conversations.jsonl", await connection.export());
+    } catch (error) {
+      dispatch("alert", error);
+    }
+  },
   takeBack(message) {
     outbox.remove(message.client_msg_id);
     composer.takeBack(message.text);
@@ -66,6 +81,7 @@ async function follow(kind, payload) {
     dispatch("listed", (await ask("conversation.list")) ?? store.state);
     outbox.send();
   }
+  if (kind === "notice" && payload.type === "user.deleted") outbox.clear();
   if (kind === "event" && payload.type === "reply.completed") outbox.send();
   if (open && !logs.has(open)) show(null);
   else if (open && link === "online" && isBehind(logs.get(open))) catchUp(open);
@@ -117,6 +133,7 @@ function render() {
   logView.show(state.open, turns);
   sidebar.show(state);
   composer.show({ replying: isReplying(), limit: state.limits.message_characters });
+  renderLearning(mayLearn(conversation));
   renderLink(state.link);
   $("alert").hidden = !state.alert;
   if (state.alert) $("alert-text").textContent = sentenceFor(state.alert);
@@ -129,6 +146,20 @@ function nameWindow(name) {
 function isReplying() {
   const log = store.state.logs.get(store.state.open);
   return store.state.link === "online" && Boolean(log) && replying(log);
+}
+
+/** Undefined until it is known. */
+function mayLearn(conversation) {
+  const { open, choice, learn } = store.state;
+  return open ? conversation?.learn : (choice ?? learn);
+}
+
+function renderLearning(learn) {
+  const button = $("learning");
+  const sentence = learn ? "The bot may learn from this conversation" : "Stored, not learned from";
+  button.hidden = learn === undefined;
+  button.setAttribute("aria-checked", String(Boolean(learn)));
+  if (button.textContent !== sentence) button.textContent = sentence;
 }
 
 function renderLink(link) {
@@ -155,6 +186,10 @@ $("menu").addEventListener("click", () => showDrawer(true));
 $("shade").addEventListener("click", () => showDrawer(false));
 $("sidebar").addEventListener("click", ({ target }) => target.closest("a") && showDrawer(false));
 $("alert-close").addEventListener("click", () => dispatch("alert", null));
+$("download").addEventListener("click", actions.download);
+$("erase").addEventListener("click", () => askFirst($("erase-all"), actions.erase));
+$("learning").addEventListener("click", ({ currentTarget }) =>
+  actions.learn(store.state.open, currentTarget.getAttribute("aria-checked") === "false"));
 $("suggestions").addEventListener("click", ({ target }) => target.matches("button") && actions.say(target.textContent));
 addEventListener("keydown", ({ key }) => key === "Escape" && showDrawer(false));
 addEventListener("hashchange", openAddressed);

@@ -21,9 +21,19 @@ export class Outbox {
     this.#show();
   }
 
-  add(conversation_id, text) {
-    this.#save([...stored(), { client_msg_id: newId(), conversation_id, text }]);
+  /** `learn` is the choice for the conversation that a first message opens; undefined leaves it to the server. */
+  add(conversation_id, text, learn) {
+    this.#save([...stored(), { client_msg_id: newId(), conversation_id, text, learn }]);
     this.send();
+  }
+
+  /** Makes `learn` the choice for the conversation that is not begun yet. */
+  choose(learn) {
+    this.#save(stored().map((message) => (message.conversation_id ? message : { ...message, learn })));
+  }
+
+  clear() {
+    this.#save([]);
   }
 
   remove(client_msg_id) {
@@ -58,16 +68,16 @@ export class Outbox {
     }
   }
 
-  async #deliver({ client_msg_id, conversation_id, text }) {
-    const id = conversation_id ?? (await this.#begin());
+  async #deliver({ client_msg_id, conversation_id, text, learn }) {
+    const id = conversation_id ?? (await this.#begin(learn));
     await this.#connection.request("message.send", { conversation_id: id, client_msg_id, text });
     this.remove(client_msg_id);
     this.#store.dispatch("alert", null);
   }
 
   /** Everything written before a conversation existed belongs to the same new one. */
-  async #begin() {
-    const { conversation_id } = await this.#connection.request("conversation.create");
+  async #begin(learn) {
+    const { conversation_id } = await this.#connection.request("conversation.create", { learn });
     this.#save(stored().map((message) => ({ ...message, conversation_id: message.conversation_id ?? conversation_id })));
     this.#created(conversation_id);
     return conversation_id;

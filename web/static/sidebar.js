@@ -1,5 +1,5 @@
 // The list of conversations: open, rename in place, delete after a question.
-import { arrange, element, iconButton } from "./elements.js";
+import { arrange, askFirst, element, iconButton } from "./elements.js";
 
 export const titleOf = (conversation) => conversation?.title || "New conversation";
 
@@ -66,10 +66,6 @@ export class Sidebar {
 
   #askToDelete(conversation) {
     this.#dialog.querySelector("[data-title]").textContent = titleOf(conversation);
-    this.#dialog.returnValue = "";
-    this.#dialog.onclose = () => {
-      if (this.#dialog.returnValue === "delete") this.#actions.remove(conversation.conversation_id);
-    };
-    this.#dialog.showModal();
+    askFirst(this.#dialog, () => this.#actions.remove(conversation.conversation_id));
   }
 }

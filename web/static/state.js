@@ -7,6 +7,8 @@ export const initial = {
   limits: { message_characters: 4000 },
   conversations: [], // newest first
   listed: false,
+  learn: undefined, // whether the bot may learn from conversations where nobody chooses; the server says it
+  choice: undefined, // the same, chosen for the conversation not begun yet
   logs: new Map(), // conversation_id -> log; only of conversations that were opened here
   open: null, // conversation_id; null is a conversation not begun yet
   outbox: [], // messages not acknowledged yet
@@ -17,11 +19,12 @@ const steps = {
   link: (state, link) => ({ ...state, link }),
   alert: (state, alert) => ({ ...state, alert }),
   outbox: (state, outbox) => ({ ...state, outbox }),
-  ready: (state, { limits }) =>
-    ({ ...state, limits, link: "online", alert: null, logs: mapValues(state.logs, afterReconnect) }),
+  choice: (state, choice) => ({ ...state, choice }),
+  ready: (state, { limits, learn }) =>
+    ({ ...state, limits, learn, link: "online", alert: null, logs: mapValues(state.logs, afterReconnect) }),
   listed: (state, { conversations }) => ({ ...state, conversations, listed: true }),
   opened: (state, id) =>
-    ({ ...state, open: id, alert: null, logs: id && !state.logs.has(id) ? withLog(state, id, unread) : state.logs }),
+    ({ ...state, open: id, alert: null, choice: undefined, logs: id && !state.logs.has(id) ? withLog(state, id, unread) : state.logs }),
   synced: (state, answer) => changeLog(state, answer, applySync),
   delta: (state, delta) => changeLog(state, delta, applyDelta),
   event: (state, event) => changeLog(noteInList(state, event), event, applyEvent),
@@ -32,6 +35,8 @@ const notices = {
   "conversation.created": (state, conversation) =>
     ({ ...state, conversations: [conversation, ...without(state.conversations, conversation)] }),
   "conversation.renamed": (state, conversation) => changeListed(state, conversation, { title: conversation.title }),
+  "conversation.learning": (state, conversation) => changeListed(state, conversation, { learn: conversation.learn }),
+  "user.deleted": (state) => ({ ...state, link: "lost", conversations: [], logs: new Map() }),
   "conversation.deleted": (state, conversation) => ({
     ...state,
     conversations: without(state.conversations, conversation),
@@ -43,6 +48,7 @@ export const reduce = (state, kind, payload) => steps[kind](state, payload);
 
 function noteInList(state, { type, conversation_id, data }) {
   if (type === "conversation.renamed") return changeListed(state, { conversation_id }, { title: data.title });
+  if (type === "conversation.learning") return changeListed(state, { conversation_id }, { learn: data.learn });
   const found = state.conversations.find((listed) => listed.conversation_id === conversation_id);
   if (type !== "message.created" || !found) return state;
   return { ...state, conversations: [found, ...without(state.conversations, found)] };

@@ -39,12 +39,32 @@ function botTurn(actions) {
   const remark = element("p", { class: "remark" });
   const again = textButton("Try again", () => actions.regenerate(shown));
   const thumbs = [thumb("up", "Good reply", 1), thumb("down", "Poor reply", -1)];
-  const foot = element("footer", {}, remark, ...thumbs.map(({ button }) => button));
-  const node = element("article", { class: "turn bot" }, speaker("Chatbot said:"), text, typing, foot);
+  const better = element("p", { class: "better", dir: "auto" });
+  const editor = betterEditor((words) => suggest(words), () => edit(false, pencil));
+  const pencil = iconButton("pencil", "Suggest a better reply", () => edit(editor.form.hidden, editor.input));
+  const foot = element("footer", {}, remark, ...thumbs.map(({ button }) => button), pencil);
+  const node = element("article", { class: "turn bot" }, speaker("Chatbot said:"), text, typing, better, editor.form, foot);
 
   function thumb(name, label, rating) {
-    const button = iconButton(`thumb-${name}`, label, () => actions.rate(shown, shown.rating === rating ? 0 : rating));
+    const button = iconButton(`thumb-${name}`, label, () => rate(shown.rating === rating ? 0 : rating));
     return { button, rating };
+  }
+
+  function rate(rating) {
+    actions.rate(shown, rating, rating === 1 ? null : shown.better_text); // what is good needs no better one
+    edit(rating === -1);
+  }
+
+  async function suggest(words) {
+    if (await actions.rate(shown, Math.min(shown.rating, 0), words)) edit(false, pencil);
+  }
+
+  function edit(open, focused) {
+    editor.form.hidden = !open;
+    better.hidden = open || !shown.better_text;
+    pencil.setAttribute("aria-expanded", String(open));
+    editor.input.value = shown.better_text ?? "";
+    focused?.focus();
   }
 
   function update(turn) {
@@ -57,12 +77,26 @@ function botTurn(actions) {
     typing.hidden = !streaming || Boolean(turn.text);
     const standing = turn.retrieved ? "retrieved" : turn.status;
     remark.replaceChildren(remarks[standing] ?? "", ...(turn.status === "failed" ? [again] : []));
-    for (const { button, rating } of thumbs) {
-      button.hidden = streaming || !turn.text;
-      button.setAttribute("aria-pressed", String(turn.rating === rating));
-    }
+    better.textContent = `You’d rather it had said: ${turn.better_text}`;
+    better.hidden = !turn.better_text || !editor.form.hidden;
+    for (const { button, rating } of thumbs) button.setAttribute("aria-pressed", String(turn.rating === rating));
+    for (const button of [...thumbs.map(({ button }) => button), pencil]) button.hidden = streaming || !turn.text;
   }
   return { node, update };
+}
+
+/** Where one writes what the bot should have said instead; nothing takes back what was there. */
+function betterEditor(save, cancel) {
+  const input = element("input", { dir: "auto", enterkeyhint: "done", autocomplete: "off" });
+  const label = element("label", {}, "I’d rather it had said", input);
+  const buttons = [element("button", { class: "text-button" }, "Save"), textButton("Cancel", cancel)];
+  const form = element("form", { class: "editor", hidden: "" }, label, ...buttons);
+  form.addEventListener("submit", (submit) => {
+    submit.preventDefault();
+    save(input.value.trim());
+  });
+  form.addEventListener("keydown", ({ key }) => key === "Escape" && cancel());
+  return { form, input };
 }
 
 function textButton(words, onClick) {
