@@ -13,7 +13,7 @@ from typing import Any
 
 from chatbot.home import home
 
-_WITHOUT_TEXT = {"run.json", "checkpoint"}
+_WITHOUT_TEXT = {"run.json", "checkpoint", "curves.png", "metrics.jsonl"}
 
 
 def hash_of(conversation_id: str) -> str:
@@ -22,7 +22,7 @@ def hash_of(conversation_id: str) -> str:
 
 
 def forget(conversation_ids: Iterable[str]) -> None:
-    """Delete the data of every retraining that took one of these conversations; its record and checkpoint stay.
+    """Delete the data of every retraining that took one of these conversations; its record, curves and checkpoint stay.
 
     To be called once the conversations' rows are gone: data prepared anew then comes without them. Raises OSError.
     """
