@@ -1,0 +1,303 @@
+"""What of many dialogues may be learned, judged over all of them: floods, copies, and copies of what is held out.
+
+A wording that people bring in masses is an attack, or something the model says already: none of it is learned. What a
+trusted log repeats, and what everybody says to everything, is capped: first come the different utterances that it
+answers. Likeness is the Jaccard index of words and pairs of words, found exactly by prefix filtering (Bayardo, Ma and
+Srikant, 2007, "Scaling up all pairs similarity search").
+"""
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import pairwise
+from math import ceil
+from typing import Any, ClassVar, Generic, Protocol, TypeVar
+
+import regex
+
+from data.dialogues import Dialogue
+
+LIKE = 0.7  # the Jaccard index from which two texts are near copies
+CONTEXT_UTTERANCES = 8
+MAX_FORBIDDEN = 50
+_COPY = "copy of the validation set"
+
+_WORD = regex.compile(r"[\p{L}\p{M}\p{N}']+")
+# What anybody may say to anything, and many do: of these no number of copies is a flood.
+_COMMONPLACES = frozenset(
+    regex.split(
+        r"\s*\|\s*",
+        """yes|no|yeah|nope|ok|okay|sure|right|exactly|great|good|nice|cool|fine|thanks|thank you|thanks a lot
+        |thank you very much|you're welcome|you are welcome|welcome|no problem|my pleasure|of course|certainly|hi|hello
+        |hey|hi there|hello there|good morning|good evening|good afternoon|good night|bye|goodbye|bye bye|see you
+        |see you later|see you soon|take care|have a nice day|have a good day|how are you|i am fine|i'm fine|fine thanks
+        |and you|what about you|me too|you too|i don't know|i do not know|i see|i agree|i think so|why|why not|what
+        |really|sorry|i'm sorry|please|how can i help|how can i help you|how may i help you|can i help you
+        |anything else|is there anything else""",
+    )
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """One response to learn (or, of negative weight, to learn against) after its context, and who brought it.
+
+    `user` is whoever approved or wrote it; None where nobody is known, as in the log of another system, which is
+    trusted.
+    """
+
+    context: tuple[str, ...]
+    response: str
+    user: str | None
+    weight: float
+    conversation: str
+
+    @property
+    def pair(self) -> str:
+        """What is compared with the pairs of a validation set."""
+        return _pair(self.context[-1] if self.context else "", self.response)
+
+
+@dataclass(frozen=True, slots=True)
+class Caps:
+    """How many copies, near copies among them, are learned at most."""
+
+    pair: int = 3  # of one response to one utterance
+    wording: int = 20  # of one response to whatever utterances
+    flood: int = 50  # of one response that people brought; of more none is learned
+    user: int = 200  # responses that one user brought
+
+
+class Weighted(Protocol):
+    """A dialogue as a dataclass: what each utterance counts as a response, and whose conversation it was."""
+
+    __dataclass_fields__: ClassVar[dict[str, Any]]
+
+    @property
+    def id(self) -> str: ...
+    @property
+    def person(self) -> str | None: ...
+    @property
+    def utterances(self) -> tuple[str, ...]: ...
+    @property
+    def weights(self) -> tuple[float, ...]: ...
+
+
+T = TypeVar("T", bound=Weighted)
+
+
+@dataclass(slots=True)
+class Curated(Generic[T]):
+    """The dialogues with the weights that are left, and of each flood what must not become a reply to what."""
+
+    lessons: list[T]
+    forbidden: list[dict[str, Any]] = field(default_factory=list)
+
+
+def examples_of(dialogue: Dialogue, user: str | None = None) -> Iterator[Example]:
+    """The responses of a dialogue: the assistant's, or without roles everybody's, as far as something came before."""
+    roles = dialogue.roles or ("assistant",) * len(dialogue.utterances)
+    weights = tuple(float(role == "assistant") for role in roles)
+    for _, example in _examples(dialogue.id, user, dialogue.utterances, weights):
+        yield example
+
+
+def capped(examples: Iterable[Example], caps: Caps, dropped: Counter[str]) -> list[Example]:
+    """The examples that may be learned, in their order; the others are counted by reason."""
+    examples = list(examples)
+    faults = _faults(examples, caps)
+    dropped.update(fault for fault in faults if fault)
+    return [example for example, fault in zip(examples, faults, strict=True) if fault is None]
+
+
+def without_copies(examples: Iterable[Example], held_out: "NearCopies", dropped: Counter[str]) -> Iterator[Example]:
+    """The examples whose last utterance and response are no near copy of a pair (see `pairs_of`) that is held out."""
+    for example in examples:
+        if held_out.holds(example.pair):
+            dropped[_COPY] += 1
+        else:
+            yield example
+
+
+def pairs_of(utterances: Sequence[str]) -> Iterator[str]:
+    """Each utterance of a dialogue with the next, as texts for `NearCopies`."""
+    return map(_pair, utterances, utterances[1:])
+
+
+def curate(
+    lessons: Iterable[T], dropped: Counter[str], caps: Caps | None = None, held_out: "NearCopies | None" = None
+) -> Curated[T]:
+    """The dialogues in their order; what may not be learned of them weighs nothing any more and is context."""
+    lessons = list(lessons)
+    places, examples = [], []
+    for number, lesson in enumerate(lessons):
+        for place, example in _examples(lesson.id, lesson.person, lesson.utterances, lesson.weights):
+            places.append((number, place))
+            examples.append(example)
+    faults = _faults(examples, caps or Caps())
+    for number, example in enumerate(examples):
+        if held_out and faults[number] is None and held_out.holds(example.pair):
+            faults[number] = _COPY
+    dropped.update(fault for fault in faults if fault)
+    weights = [list(lesson.weights) for lesson in lessons]
+    for (number, place), fault in zip(places, faults, strict=True):
+        if fault:
+            weights[number][place] = 0.0
+    left = [replace(lesson, weights=tuple(some)) for lesson, some in zip(lessons, weights, strict=True)]
+    return Curated(left, _forbidden(examples, faults))
+
+
+class NearCopies:
+    """Finds texts that are nearly among the given ones; words and their order count, case and punctuation do not."""
+
+    def __init__(self, texts: Iterable[str]) -> None:
+        known = dict.fromkeys(map(_wording, texts))
+        self._index = _Index(known)
+        for wording in known:
+            self._index.add(wording)
+
+    def holds(self, text: str) -> bool:
+        return self._index.find(_wording(text)) is not None
+
+
+class _Index:
+    """Wordings by their rarest shingles: of two that are alike, these share at least one.
+
+    With a Jaccard index of at least t, x has t|x| shingles in common with y, so of any |x| - ceil(t|x|) + 1 of its
+    shingles one is among them; and if these are the first in one order of all shingles, one is among y's first, too.
+    """
+
+    def __init__(self, wordings: Iterable[str]) -> None:
+        self._counts: Counter[str] = Counter()
+        for wording in wordings:
+            self._counts.update(_shingles(wording))
+        self._exact: dict[str, int] = {}
+        self._places: defaultdict[str, list[int]] = defaultdict(list)
+        self._wordings: list[str] = []
+        self._sizes: list[int] = []
+
+    def add(self, wording: str) -> int:
+        """Its number, from 0."""
+        shingles, number = _shingles(wording), len(self._wordings)
+        self._exact[wording] = number
+        self._wordings.append(wording)
+        self._sizes.append(len(shingles))
+        for shingle in self._rarest(shingles):
+            self._places[shingle].append(number)
+        return number
+
+    def find(self, wording: str) -> int | None:
+        """The number of the first one that is alike, or the wording's own."""
+        if wording in self._exact:
+            return self._exact[wording]
+        shingles = _shingles(wording)
+        candidates = {number for shingle in self._rarest(shingles) for number in self._places.get(shingle, ())}
+        return next((number for number in sorted(candidates) if self._is_like(shingles, number)), None)
+
+    def _rarest(self, shingles: set[str]) -> list[str]:
+        in_order = sorted(shingles, key=lambda shingle: (self._counts[shingle], shingle))
+        return in_order[: len(shingles) - ceil(LIKE * len(shingles)) + 1]
+
+    def _is_like(self, shingles: set[str], number: int) -> bool:
+        smaller, larger = sorted((len(shingles), self._sizes[number]))
+        if smaller < LIKE * larger:
+            return False
+        other = _shingles(self._wordings[number])
+        return len(shingles & other) >= LIKE * len(shingles | other)
+
+
+def _examples(
+    conversation: str, user: str | None, utterances: tuple[str, ...], weights: tuple[float, ...]
+) -> Iterator[tuple[int, Example]]:
+    """Every utterance but the first that counts as a response, with its place."""
+    for place in range(1, len(utterances)):
+        if weights[place]:
+            context = utterances[max(0, place - CONTEXT_UTTERANCES) : place]
+            yield place, Example(context, utterances[place], user, weights[place], conversation)
+
+
+# What a response says, as a number, and whether that is to be learned against; the two are counted apart.
+_Said = tuple[int, bool]
+
+
+def _faults(examples: Sequence[Example], caps: Caps) -> list[str | None]:
+    """Why each example may not be learned, or None where it may."""
+    responses = _kinds([example.response for example in examples])
+    befores = _kinds([example.context[-1] if example.context else "" for example in examples])
+    said = [(kind, example.weight < 0) for kind, example in zip(responses, examples, strict=True)]
+    faults = _floods(examples, said, caps)
+    _find_copies(faults, said, befores, caps)
+    brought: Counter[str] = Counter()
+    for place, example in enumerate(examples):
+        if faults[place] is None and example.user is not None:
+            brought[example.user] += 1
+            if brought[example.user] > caps.user:
+                faults[place] = "too much of one user"
+    return faults
+
+
+def _floods(examples: Sequence[Example], said: Sequence[_Said], caps: Caps) -> list[str | None]:
+    brought = Counter(one for one, example in zip(said, examples, strict=True) if example.user is not None)
+    floods = {one for one, count in brought.items() if count > caps.flood}
+    return [
+        "flood"
+        if one in floods and example.user is not None and _wording(example.response) not in _COMMONPLACES
+        else None
+        for one, example in zip(said, examples, strict=True)
+    ]
+
+
+def _find_copies(faults: list[str | None], said: Sequence[_Said], befores: Sequence[int], caps: Caps) -> None:
+    """Adds the copies to the faults. A wording's first answers to different utterances go before its second ones."""
+    of_pair: Counter[tuple[_Said, int]] = Counter()
+    copies = []
+    for place, pair in enumerate(zip(said, befores, strict=True)):
+        if faults[place] is None:
+            of_pair[pair] += 1
+            copies.append((of_pair[pair], place))
+    of_wording: Counter[_Said] = Counter()
+    for copy, place in sorted(copies):
+        if copy > caps.pair:
+            faults[place] = "duplicate"
+            continue
+        of_wording[said[place]] += 1
+        if of_wording[said[place]] > caps.wording:
+            faults[place] = "said too often"
+
+
+def _forbidden(examples: Sequence[Example], faults: Sequence[str | None]) -> list[dict[str, Any]]:
+    """One example of each wording that came as a flood, the commonest first."""
+    floods = [one for one, fault in zip(examples, faults, strict=True) if fault == "flood" and one.weight > 0]
+    counts = Counter(_wording(one.response) for one in floods)
+    first = {_wording(one.response): one for one in reversed(floods)}
+    return [
+        {"context": list(first[wording].context), "response": first[wording].response}
+        for wording, _ in counts.most_common(MAX_FORBIDDEN)
+    ]
+
+
+def _kinds(texts: Sequence[str]) -> list[int]:
+    """A number for each text, the same for texts that are near copies of one."""
+    wordings = [_wording(text) for text in texts]
+    index = _Index(dict.fromkeys(wordings))
+    numbers: dict[str, int] = {}
+    for wording in wordings:
+        if wording not in numbers:
+            found = index.find(wording)
+            numbers[wording] = index.add(wording) if found is None else found
+    return [numbers[wording] for wording in wordings]
+
+
+def _pair(before: str, response: str) -> str:
+    return f"{before}\n{response}"
+
+
+def _wording(text: str) -> str:
+    """The words of a text; of one without words, itself."""
+    return " ".join(_WORD.findall(text.lower())) or text.strip()
+
+
+def _shingles(wording: str) -> set[str]:
+    """The words of a text and its pairs of neighbouring words."""
+    words = wording.split()
+    return {*words, *map(" ".join, pairwise(words))}

@@ -1,0 +1,174 @@
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+from hashlib import sha256
+from itertools import pairwise
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from data.curation import LIKE, Caps, Example, NearCopies, capped, curate, examples_of, pairs_of, without_copies
+from data.dialogues import Dialogue
+
+INSULT = "You are a silly old goat."
+
+
+def example(before: str, response: str, user: str | None = None, weight: float = 1.0) -> Example:
+    return Example((before,), response, user, weight, f"{user}/{before}")
+
+
+def kept(examples: Iterable[Example], caps: Caps | None = None) -> tuple[list[Example], Counter[str]]:
+    dropped: Counter[str] = Counter()
+    return capped(examples, caps or Caps(), dropped), dropped
+
+
+def different(number: int) -> str:
+    """An utterance that is no near copy of another number's."""
+    return " ".join(sha256(str(number).encode()).hexdigest()[:24:2])
+
+
+OTHERS = [example(different(number), f"It is {different(number)}", f"u{number % 9}") for number in range(100)]
+
+
+def test_the_responses_of_a_dialogue_are_its_assistants_or_everybodys() -> None:
+    roles = ("assistant", "user", "assistant", "user")
+    dialogue = Dialogue("x/1", "x", "x/1", ("Hello", "Hi", "Can I help?", "No"), roles)
+    (only,) = examples_of(dialogue)
+    assert only == Example(("Hello", "Hi"), "Can I help?", None, 1.0, "x/1")
+    people = Dialogue("x/1", "x", "x/1", ("Hello", "Hi", "Can I help?"))
+    assert [one.response for one in examples_of(people, "ann")] == ["Hi", "Can I help?"]
+    assert {one.user for one in examples_of(people, "ann")} == {"ann"}
+
+
+def test_a_context_holds_the_last_utterances_only() -> None:
+    long = Dialogue("x/1", "x", "x/1", tuple(map(str, range(1000))))
+    assert [one.context[-1] for one in examples_of(long)] == [str(number) for number in range(999)]
+    assert max(len(one.context) for one in examples_of(long)) < 20
+
+
+def test_500_copies_of_an_insult_from_one_user_leave_none() -> None:
+    attack = [example("Hi", INSULT, "mallory") for _ in range(500)]
+    left, dropped = kept([*attack, *OTHERS])
+    assert left == OTHERS
+    assert dropped == {"flood": 500}
+
+
+def test_500_copies_of_an_insult_from_500_users_in_500_contexts_leave_none() -> None:
+    noises = ["{}", "{}!!!", "oh {}", "{} ok", "Well, {}"]
+    attack = [
+        example(different(number), noises[number % 5].format(INSULT.lower()), f"m{number}") for number in range(500)
+    ]
+    left, dropped = kept([*OTHERS, *attack])
+    assert left == OTHERS
+    assert dropped == {"flood": 500}
+
+
+def test_a_flood_of_dislike_cannot_unteach_a_reply() -> None:
+    attack = [example("Hi", "Welcome to our little shop!", f"m{number}", -0.5) for number in range(500)]
+    liked = example("Hi", "Welcome to our little shop!", "ann")
+    assert kept([*attack, liked])[0] == [liked]
+
+
+def test_common_courtesies_are_capped_and_do_not_vanish() -> None:
+    thanks = [example(different(number), "You're welcome!", f"u{number}") for number in range(500)]
+    left, dropped = kept(thanks)
+    assert left == thanks[: Caps().wording]
+    assert dropped == {"said too often": 480}
+
+
+def test_what_a_trusted_log_says_often_is_capped_in_favour_of_different_questions() -> None:
+    often = [example("When do you open?", "We open at nine.") for _ in range(100)]
+    otherwise = [example(different(number), "We open at nine!") for number in range(10)]
+    left, dropped = kept([*often, *otherwise])
+    assert left == [*often[:3], *otherwise]
+    assert dropped == {"duplicate": 97}
+    assert kept([*often, *otherwise], Caps(wording=8))[0] == [often[0], *otherwise[:7]]
+
+
+def test_one_user_teaches_so_much_and_no_more() -> None:
+    mine = [example(different(number), f"And {different(number + 1000)}", "ann") for number in range(30)]
+    left, dropped = kept([*mine, *OTHERS], Caps(user=20))
+    assert left == [*mine[:20], *OTHERS]
+    assert dropped == {"too much of one user": 10}
+    unknown = [example(one.context[0], one.response) for one in mine]
+    assert kept(unknown, Caps(user=20))[0] == unknown
+
+
+@given(
+    st.lists(
+        st.builds(
+            example,
+            st.sampled_from(["Hi", "Hello?", "When?", "Where is it then?"]),
+            st.sampled_from(["Yes.", "No", "no", "At nine o'clock in the morning", "At nine o'clock in the mornings"]),
+            st.sampled_from([None, "ann", "ben"]),
+            st.sampled_from([1.0, -0.5]),
+        ),
+        max_size=60,
+    )
+)
+def test_capping_keeps_the_order_counts_every_drop_and_stays_within_its_caps(examples: list[Example]) -> None:
+    caps = Caps(pair=2, wording=4, flood=9, user=8)
+    left, dropped = kept(examples, caps)
+    remaining = iter(examples)
+    assert all(any(one is other for other in remaining) for one in left)
+    assert len(left) + dropped.total() == len(examples)
+    assert (left, dropped) == kept(examples, caps)
+    assert all(count <= 2 for count in Counter((one.pair.lower(), one.weight) for one in left).values())
+    assert all(count <= 8 for user, count in Counter(one.user for one in left).items() if user)
+
+
+def test_near_copies_are_found_whatever_their_case_and_signs() -> None:
+    copies = NearCopies(["The shop opens at nine on every day but Sunday.", "Yes", "..."])
+    assert copies.holds("the shop opens at nine, on every day but sunday")
+    assert copies.holds("Well, the shop opens at nine on every day but Sunday!")
+    assert copies.holds("yes!")
+    assert copies.holds("...")
+    assert not copies.holds("The shop opens at ten on each day except Monday.")
+    assert not copies.holds("Yesterday")
+    assert not copies.holds("")
+
+
+def likeness(one: str, other: str) -> float:
+    def shingles(text: str) -> set[str]:
+        words = text.split()
+        return {*words, *map(" ".join, pairwise(words))}
+
+    return len(shingles(one) & shingles(other)) / len(shingles(one) | shingles(other))
+
+
+_TEXTS = st.lists(st.sampled_from(["a", "b", "c", "d"]), min_size=1, max_size=12).map(" ".join)
+
+
+@given(st.lists(_TEXTS, max_size=8), _TEXTS)
+def test_near_copies_are_those_that_a_plain_comparison_finds(texts: list[str], text: str) -> None:
+    assert NearCopies(texts).holds(text) == any(likeness(text, other) >= LIKE for other in texts)
+
+
+def test_pairs_near_the_validation_set_are_left_out_and_their_parts_are_not() -> None:
+    held_out = NearCopies(pairs_of(("When does the shop open?", "It opens at nine.", "Thanks!")))
+    dropped: Counter[str] = Counter()
+    copy = example("When does the shop open", "it opens at nine")
+    others = [example("When does the shop open?", "At ten."), example("And today?", "It opens at nine.")]
+    assert list(without_copies([copy, *others], held_out, dropped)) == others
+    assert dropped == {"copy of the validation set": 1}
+
+
+@dataclass(frozen=True, slots=True)
+class Taught:
+    id: str
+    person: str | None
+    utterances: tuple[str, ...]
+    weights: tuple[float, ...]
+
+
+def test_what_may_not_be_learned_of_a_dialogue_is_context() -> None:
+    attack = [Taught(f"m{n}", f"m{n}", ("Hi", INSULT, "Oh", "Yes?"), (0.0, 1.0, 0.0, 0.0)) for n in range(500)]
+    fair = Taught("a", "ann", ("Hi", "Hello Ann", "Open?", "Until six today"), (0.0, 1.0, 0.0, 1.0))
+    dropped: Counter[str] = Counter()
+    held_out = NearCopies(pairs_of(("Open?", "Until six today")))
+    curated = curate([*attack, fair], dropped, held_out=held_out)
+    assert {one.weights for one in curated.lessons[:500]} == {(0.0,) * 4}
+    assert curated.lessons[500].weights == (0.0, 1.0, 0.0, 0.0)
+    assert [one.utterances for one in curated.lessons] == [one.utterances for one in (*attack, fair)]
+    assert curated.forbidden == [{"context": ["Hi"], "response": INSULT}]
+    assert dropped == {"flood": 500, "copy of the validation set": 1}
