@@ -26,7 +26,8 @@ from data.subtitles import read_cues, read_pairs
 CHITCHAT = "chitchat"
 MAX_LINES_A_DIALOGUE = 10_000  # a plain file without a blank line is cut here, so that it cannot fill the memory
 MAX_PARSED_BYTES = 1 << 26  # of JSON or YAML that is one whole: parsed, it takes many times that
-MAX_HELD_CHARACTERS = 1 << 26  # of conversations whose messages are scattered over a log
+MAX_HELD_BYTES = 1 << 27  # of conversations whose messages are scattered over a log, about
+_MESSAGE_BYTES = 300  # that a message takes besides its text
 
 _SPEAKERS_NOT_IN_TALK = {"system", "developer", "tool", "function"}
 _EPISODE = regex.compile(r"s\d{1,2}\s?[ex]\d{1,3}|\b\d{1,2}x\d{2,3}\b", regex.IGNORECASE)
@@ -312,11 +313,11 @@ def _by_conversation(rows: Iterable[tuple[str, Message]]) -> Iterator[tuple[str,
         for conversation, message in rows:
             held[conversation] = messages = held.pop(conversation, [])  # who spoke last stands last
             messages.append(message)
-            size += len(message.text)
+            size += _MESSAGE_BYTES + len(message.text)
             is_full = len(messages) >= MAX_LINES_A_DIALOGUE
-            if is_full or size > MAX_HELD_CHARACTERS:
+            if is_full or size > MAX_HELD_BYTES:
                 ended = conversation if is_full else next(iter(held))
-                size -= sum(len(message.text) for message in held[ended])
+                size -= sum(_MESSAGE_BYTES + len(message.text) for message in held[ended])
                 yield ended, _in_time(held.pop(ended))
     except DocumentError as error:
         broken = error
