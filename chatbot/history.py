@@ -493,12 +493,15 @@ class History:
 
         One transaction each: a conversation that is erased or taken back meanwhile does not come.
         """
-        query = select(Conversation.id).where(Conversation.learn)
-        with self._reads() as session:
-            ids = session.scalars(query.order_by(Conversation.created_at, Conversation.id)).all()
-        for conversation_id in ids:
+        for conversation_id in self.learnable():
             if lesson := self._lesson(conversation_id):
                 yield lesson
+
+    def learnable(self) -> list[str]:
+        """The ids of the conversations that may be learned from, oldest first."""
+        query = select(Conversation.id).where(Conversation.learn)
+        with self._reads() as session:
+            return list(session.scalars(query.order_by(Conversation.created_at, Conversation.id)))
 
     def _lesson(self, conversation_id: str) -> Lesson | None:
         given = select(Feedback).join(Turn, Feedback.turn_id == Turn.id).where(Turn.conversation_id == conversation_id)

@@ -1,4 +1,4 @@
-"""`chatbot train`, `word2vec`, `judges`, `evaluate`, `adversuc` and `results`."""
+"""`chatbot train`, `word2vec`, `judges`, `evaluate`, `adversuc`, `results`, and those of training.retrain_commands."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
@@ -9,6 +9,7 @@ import click
 
 from data.commands import prepare
 from data.errors import UserError, told_to_user
+from training.retrain_commands import commands as retraining
 
 if TYPE_CHECKING:
     from training.adversuc import Decoding
@@ -261,4 +262,5 @@ commands: dict[str, click.Command] = {
     "judges": judges,
     "adversuc": adversuc,
     "results": results,
+    **retraining,
 }

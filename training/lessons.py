@@ -1,0 +1,106 @@
+"""What may be learned from conversations and logs: which utterances are responses to learn, and how much each counts.
+
+Of the bot's own replies only those that a person approved, or what a person would rather have read: trained on its own
+unchecked words, a model grows dull. What a person disliked is trained against. People's utterances are what is replied
+to and no more; else whoever says a thing often enough could make the bot say it. In the log of another system the
+assistant's utterances are trusted; in one that knows no roles everybody's.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from data.privacy import is_profane, personal, without_personal
+
+from chatbot.history import Lesson, LessonTurn
+from data.corpus import Corpus, DocumentError
+from data.dialogues import Dialogue, DialogueReader
+from data.preparation import fit_runs
+from data.tokenizer import detokenise
+
+APPROVED, CONTEXT_ONLY, DISLIKED = 1.0, 0.0, -0.5
+
+
+@dataclass(frozen=True, slots=True)
+class Taught:
+    """A dialogue to learn from: its utterances, and how much each counts as a response (see data.store)."""
+
+    id: str
+    person: str | None  # whose conversation it was, where that is known
+    source: str
+    utterances: tuple[str, ...]
+    weights: tuple[float, ...]
+
+    @property
+    def teaches(self) -> bool:
+        return any(self.weights[1:])
+
+
+def of_conversation(lesson: Lesson, unchecked: bool = False) -> Iterator[Taught]:
+    """What a stored conversation teaches; each reply that a person would rather have read ends a dialogue of its own.
+
+    With `unchecked`, replies nobody rated count as approved; what was retrieved from a corpus never does.
+    """
+    texts = tuple(turn.text for turn in lesson.turns)
+    weights = tuple(_weight(turn, unchecked) for turn in lesson.turns)
+    whole = Taught(lesson.conversation_id, lesson.user_id, "conversations", texts, weights)
+    if whole.teaches:
+        yield whole
+    for place, turn in enumerate(lesson.turns):
+        if turn.speaker == "bot" and turn.better_text and place:
+            before = CONTEXT_ONLY, *[CONTEXT_ONLY] * (place - 1)
+            yield replace(whole, utterances=(*texts[:place], turn.better_text), weights=(*before, APPROVED))
+
+
+def _weight(turn: LessonTurn, unchecked: bool) -> float:
+    if turn.speaker == "user":
+        return CONTEXT_ONLY
+    if turn.rating < 0:
+        return DISLIKED
+    liked = turn.rating > 0 or (unchecked and not turn.better_text)
+    return APPROVED if liked and not turn.better_text and not turn.is_retrieved else CONTEXT_ONLY
+
+
+def of_log(dialogue: Dialogue) -> Taught:
+    """What a dialogue of another system's log teaches: its assistant's utterances or, without roles, everybody's."""
+    roles = dialogue.roles or ("assistant",) * len(dialogue.utterances)
+    weights = tuple(APPROVED if role == "assistant" else CONTEXT_ONLY for role in roles)
+    return Taught(dialogue.id, None, dialogue.source, dialogue.utterances, weights)
+
+
+def read_logs(paths: Iterable[Path], dropped: Counter[str], skipped: list[str]) -> Iterator[Taught]:
+    """The dialogues of files or folders of logs in any known format; `skipped` says which could not be read and why."""
+    reader = DialogueReader()
+    for document in Corpus(list(paths), lambda name, reason: skipped.append(f"{name}: {reason}")).documents():
+        try:
+            for one in reader.read(document):
+                yield from map(of_log, [one] if isinstance(one, Dialogue) else one.dialogues(dropped))
+        except DocumentError as error:
+            skipped.append(f"{document.name}: {error}")
+    skipped += [f"{name}: {reason}" for name, reason in reader.left_over()]
+    for reasons in reader.dropped.values():
+        dropped.update(reasons)
+
+
+def cleaned(taught: Taught, dropped: Counter[str]) -> Iterator[Taught]:
+    """The unbroken runs of fit utterances, without personal data; a response that held some, or that is profane, is
+    not to be learned."""
+    for run in fit_runs(taught.utterances, dropped):
+        places = [place for place, _ in run]
+        texts = tuple(detokenise(tokens) for _, tokens in run)
+        weights = tuple(
+            _fit_weight(text, taught.weights[place], dropped) for place, text in zip(places, texts, strict=True)
+        )
+        yield replace(taught, utterances=tuple(map(without_personal, texts)), weights=weights)
+
+
+def _fit_weight(text: str, weight: float, dropped: Counter[str]) -> float:
+    if weight <= 0:
+        return weight
+    faults = {"personal data": bool(personal(text)), "profanity": is_profane(text)}
+    for reason, holds in faults.items():
+        if holds:
+            dropped[reason] += 1
+            return CONTEXT_ONLY
+    return weight
