@@ -1,6 +1,6 @@
 """An invented shop: dialogues that teach it, questions that no word-by-word look-up answers.
 
-In `samples/shop`, `logs.jsonl` holds dialogues as another system exported them, `talks.jsonl` what visitors say and
+In `shop_samples`, `logs.jsonl` holds dialogues as another system exported them, `talks.jsonl` what visitors say and
 what the bot should have replied, `questions.jsonl` other wordings of what both teach.
 """
 
@@ -10,7 +10,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
-FOLDER = Path(__file__).parent / "samples" / "shop"
+FOLDER = Path(__file__).parent / "shop_samples"
 
 
 class Question(NamedTuple):
