@@ -63,7 +63,7 @@ class Caps:
     """How many copies, near copies among them, are learned at most."""
 
     pair: int = 3  # of one response to one utterance
-    wording: int = 20  # of one response to whatever utterances
+    wording: int = 30  # of one response to whatever utterances
     flood: int = 50  # of one response that people brought; of more none is learned
     user: int = 200  # responses that one user brought
 

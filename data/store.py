@@ -78,11 +78,17 @@ class TokenStore:
     @property
     def responses(self) -> int:
         """How many utterances answer another and are there to be learned from or judged by."""
-        if self.weights is None:
-            return len(self.utterances) - 1 - len(self)
-        opens = np.zeros(len(self.weights), bool)
-        opens[self.dialogues[:-1]] = True
-        return int(np.count_nonzero(self.weights[~opens]))
+        return int(np.count_nonzero(self._is_response()))
+
+    @property
+    def target_tokens(self) -> int:
+        """The words of all responses, and their ends."""
+        return int((np.diff(self.utterances) + 1)[self._is_response()].sum())
+
+    def _is_response(self) -> np.ndarray:
+        is_response = np.ones(len(self.utterances) - 1, bool)
+        is_response[self.dialogues[:-1]] = False
+        return is_response if self.weights is None else is_response & (self.weights != 0)
 
     def every_other(self, first: int) -> "TokenStore":
         """A store, in memory, of every other dialogue from the `first` on: 0 or 1."""

@@ -91,10 +91,7 @@ def plan_for(prepared: Path) -> Plan:
 def _targets(corpus: Path) -> int:
     """Target tokens of one pass; 0 where there is nothing to learn from or nothing to be judged by."""
     train, validation = (TokenStore.open(corpus / split) for split in ("train", "validation"))
-    if not (train.responses and validation.responses):
-        return 0
-    lengths = np.diff(train.utterances) + 1
-    return int(lengths.sum() - lengths[train.dialogues[:-1]].sum())
+    return train.target_tokens if validation.responses else 0
 
 
 def seconds_of(plan: Plan) -> float:

@@ -11,12 +11,11 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from data.privacy import is_profane, personal, without_personal
-
 from chatbot.history import Lesson, LessonTurn
 from data.corpus import Corpus, DocumentError
 from data.dialogues import Dialogue, DialogueReader
 from data.preparation import fit_runs
+from data.privacy import is_profane, personal, without_personal
 from data.tokenizer import detokenise
 
 APPROVED, CONTEXT_ONLY, DISLIKED = 1.0, 0.0, -0.5
@@ -79,6 +78,7 @@ def read_logs(paths: Iterable[Path], dropped: Counter[str], skipped: list[str]) 
         except DocumentError as error:
             skipped.append(f"{document.name}: {error}")
     skipped += [f"{name}: {reason}" for name, reason in reader.left_over()]
+    skipped += [f"line {line} of {name}, and perhaps others: cannot be read" for name, line in reader.first_bad.items()]
     for reasons in reader.dropped.values():
         dropped.update(reasons)
 
@@ -86,21 +86,24 @@ def read_logs(paths: Iterable[Path], dropped: Counter[str], skipped: list[str]) 
 def cleaned(taught: Taught, dropped: Counter[str]) -> Iterator[Taught]:
     """The unbroken runs of fit utterances, without personal data; a response that held some, or that is profane, is
     not to be learned."""
-    for run in fit_runs(taught.utterances, dropped):
-        places = [place for place, _ in run]
-        texts = tuple(detokenise(tokens) for _, tokens in run)
-        weights = tuple(
-            _fit_weight(text, taught.weights[place], dropped) for place, text in zip(places, texts, strict=True)
+    masked = tuple(map(without_personal, taught.utterances))
+    weights = [_learnable(*one, dropped) for one in zip(taught.utterances, taught.weights, strict=True)]
+    for run in fit_runs(masked, dropped):
+        places, texts = zip(*run, strict=True)
+        yield replace(
+            taught,
+            utterances=tuple(map(detokenise, texts)),
+            weights=tuple(weights[place] for place in places),
         )
-        yield replace(taught, utterances=tuple(map(without_personal, texts)), weights=weights)
 
 
-def _fit_weight(text: str, weight: float, dropped: Counter[str]) -> float:
+def _learnable(text: str, weight: float, dropped: Counter[str]) -> float:
+    """What an utterance weighs after a look at what it says."""
     if weight <= 0:
         return weight
     faults = {"personal data": bool(personal(text)), "profanity": is_profane(text)}
-    for reason, holds in faults.items():
-        if holds:
-            dropped[reason] += 1
-            return CONTEXT_ONLY
-    return weight
+    found = next((reason for reason, holds in faults.items() if holds), None)
+    if found is None:
+        return weight
+    dropped[found] += 1
+    return CONTEXT_ONLY

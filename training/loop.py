@@ -24,7 +24,7 @@ from data.store import TokenStore
 from data.vocabulary import Vocabulary
 from training.config import StageConfig
 from training.curves import RECALL, draw_curves
-from training.objective import Objective, cross_entropy
+from training.objective import Losses, Objective, cross_entropy
 from training.resuming import SAVE_SECONDS, add_row, load_latest, patient_ctrl_c, save_latest
 
 
@@ -138,8 +138,7 @@ class Stage:
         for group in self.optimiser.param_groups:
             group["lr"] = self._learning_rate()
         with self._autocast():
-            start = carried(self.model, batch, self._last_states)
-            losses = self.objective(self.model, batch, start, self._progress)
+            losses = self._losses(batch)
         if not torch.isfinite(losses.total):
             raise ValueError(f"The loss of stage '{self.name}' is no number any more; lower its learning_rate.")
         losses.total.backward()
@@ -153,6 +152,10 @@ class Stage:
         self.position.seconds += time.monotonic() - started
         self._training_loss = float(losses.entropy)
         self._last_states = losses.last_states.float()
+
+    def _losses(self, batch: Batch) -> Losses:
+        start = carried(self.model, batch, self._last_states)
+        return self.objective(self.model, batch, start, self._progress)
 
     @property
     def _progress(self) -> float:

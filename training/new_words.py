@@ -53,8 +53,8 @@ def grown(
 ) -> tuple[HRED, Vocabulary]:
     """The model and the vocabulary with `words` added at the end; all that it knew it knows as before.
 
-    A word starts as the mean of its neighbours in the utterances, a little off so that no two are the same, and as
-    likely as the rarest words.
+    A word starts as the mean of its neighbours in the utterances, off by as much as words differ, so that two of one
+    kind can be told apart; and as likely as the rarest words.
     """
     larger = Vocabulary([*vocabulary.tokens, *words])
     own = HRED(replace(model.config, vocabulary_size=len(larger)))
@@ -83,4 +83,4 @@ def _neighbourhoods(embedding: Tensor, vocabulary: Vocabulary, utterances: Itera
                 counts[id - known] += len(near)
     means = torch.where(counts > 0, sums / counts.clamp(min=1), embedding[len(SPECIALS) :].mean(dim=0))
     noise = torch.randn(means.shape, generator=torch.Generator().manual_seed(0))
-    return means + 0.3 * embedding.std() * noise
+    return means + embedding.std() * noise

@@ -32,6 +32,8 @@ from chatbot.checkpoint import Checkpoint, load_checkpoint, promote, save_checkp
 from chatbot.forgetting import hash_of
 from chatbot.history import History
 from chatbot.home import home
+from chatbot.model import HRED
+from data.batches import Batch, make_batch, windows
 from data.curation import NearCopies, curate, pairs_of
 from data.preparation import PrepareConfig, prepare
 from data.store import StoreWriter, TokenStore
@@ -42,9 +44,10 @@ from training.gate import HeldOut, Margins, Probe, Verdict, judge
 from training.lessons import Taught, cleaned, of_conversation, read_logs
 from training.loop import Position, Stage
 from training.new_words import Said, grown, new_words
+from training.objective import Losses, distillation
 
 _SPLITS = ("train", "validation", "test")
-_HELD_OUT = 0.1  # of the conversations, to judge the training by, and again for the gate
+_HELD_OUT = 0.05  # of the conversations, to judge the training by, and again for the gate
 _FEWEST = 10  # conversations with something to learn
 _KEPT = {"run.json", "data.json", "checkpoint", "curves.png", "metrics.jsonl"}
 
@@ -55,15 +58,15 @@ class RetrainError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class RetrainConfig:
-    """What is learned on top of which checkpoint; `rehearsal` is the share of target tokens from the base corpus."""
+    """What is learned on top of which checkpoint; `rehearsal` is how many windows of base dialogues go with a step."""
 
     logs: tuple[Path, ...] = ()
     parent: str = "live"
     base: str = "chitchat"
     unchecked: bool = False
-    rehearsal: float = 0.5
-    passes: int = 6  # over the lessons
-    learning_rate: float = 1e-3
+    rehearsal: int = 8
+    passes: int = 16  # over the lessons
+    learning_rate: float = 3e-4
     margins: Margins = field(default_factory=Margins)
     seed: int = 0
 
@@ -134,10 +137,10 @@ def _candidate(
     try:
         if not (folder / "prepared").is_dir():
             _prepare(folder, config, parent, history, console)
-        candidate = _learn(folder, config, history, console)
+        candidate = _learn(folder, config, parent, history, console)
         console.print("The gate: comparing with the checkpoint it comes from ...")
         verdict = _judge(folder, config, candidate, parent)
-    except FileNotFoundError:
+    except (OSError, ValueError):
         if (folder / "data.json").is_file():
             raise
         return None
@@ -207,6 +210,7 @@ def _prepare(folder: Path, config: RetrainConfig, parent: Checkpoint, history: H
     own = [taught for lesson in history.lessons() for taught in of_conversation(lesson, config.unchecked)]
     said = [*own, *read_logs(config.logs, dropped, skipped)]
     _write_json(folder / "data.json", {"conversations": sorted({hash_of(taught.id) for taught in own})})
+    taken = len({taught.id for taught in said})
     runs = [run for taught in said for run in cleaned(taught, dropped)]
     with tempfile.TemporaryDirectory(dir=folder, prefix=".prepared-") as scratch:
         fresh = Path(scratch) / "prepared"
@@ -214,14 +218,14 @@ def _prepare(folder: Path, config: RetrainConfig, parent: Checkpoint, history: H
         kept = curate(runs, dropped, held_out=NearCopies(pair for dialogue in base for pair in pairs_of(dialogue)))
         lessons = [taught for taught in kept.lessons if taught.teaches]
         if len({taught.id for taught in lessons}) < _FEWEST:
-            raise RetrainError(_too_little(len(said), len({taught.id for taught in lessons}), dropped, skipped))
+            raise RetrainError(_too_little(taken, len({taught.id for taught in lessons}), dropped, skipped))
         words = new_words((Said(one.id, one.person, one.utterances) for one in lessons), parent.vocabulary)
         utterances = (text for taught in lessons for text in taught.utterances)
         larger = save_checkpoint(fresh / "grown", *grown(parent.model, parent.vocabulary, words, utterances), {})
-        sizes = _write_stores(fresh, lessons, larger.vocabulary, config)
+        sizes = _write_stores(fresh, lessons, larger.vocabulary)
         _write_json(fresh / "probes.json", kept.forbidden)
         facts = {
-            "taken": len(said), "dialogues": sizes, "new_words": words,
+            "taken": taken, "dialogues": sizes, "new_words": words,
             "dropped": dict(dropped.most_common()), "skipped": skipped,
         }  # fmt: skip
         _write_json(fresh / "facts.json", facts)
@@ -255,26 +259,19 @@ def _tell(facts: dict[str, Any], console: Console) -> None:
         console.print(f"Left out: {count:,} {reason}", markup=False)
     sizes = facts["dialogues"]
     learned = f"{sizes['train']:,} dialogues to learn from, {sizes['validation'] + sizes['test']:,} held out"
-    console.print(f"{learned}, {sizes['rehearsal']:,} of the base corpus to rehearse.")
+    console.print(f"{learned}.")
     if facts["new_words"]:
         console.print(f"New words: {', '.join(facts['new_words'][:20])}", markup=False, soft_wrap=True)
 
 
-def _write_stores(
-    fresh: Path, lessons: Sequence[Taught], vocabulary: Vocabulary, config: RetrainConfig
-) -> dict[str, int]:
-    """The lessons by split, those to train on as often as they are gone through and with the rehearsal among them."""
+def _write_stores(fresh: Path, lessons: Sequence[Taught], vocabulary: Vocabulary) -> dict[str, int]:
+    """The lessons by split; what is disliked is nothing to be judged by."""
     parts = _split(lessons)
-    sizes = {split: len(part) for split, part in parts.items()}
-    taught = [_encoded(one, vocabulary) for one in parts["train"]]
-    to_learn = config.passes * sum(_targets(*one) for one in taught)
-    base = TokenStore.open(fresh / "base" / "dialogues" / "train")
-    rehearsal = _rehearsal(base, int(to_learn * config.rehearsal / (1 - config.rehearsal)), config.seed)
-    _write_store(fresh / "train", [*taught * config.passes, *rehearsal])
-    for split in ("validation", "test"):
-        judged = [_encoded(one, vocabulary) for one in parts[split]]
-        _write_store(fresh / split, [(ids, np.maximum(weights, 0)) for ids, weights in judged])
-    return sizes | {"rehearsal": len(rehearsal)}
+    for split, part in parts.items():
+        least = -np.inf if split == "train" else 0
+        encoded = [_encoded(one, vocabulary) for one in part]
+        _write_store(fresh / split, [(ids, np.maximum(weights, least)) for ids, weights in encoded])
+    return {split: len(part) for split, part in parts.items()}
 
 
 Encoded = tuple[list[list[int]], np.ndarray]  # ids and weights of a dialogue's utterances
@@ -283,38 +280,18 @@ Encoded = tuple[list[list[int]], np.ndarray]  # ids and weights of a dialogue's 
 def _split(lessons: Sequence[Taught]) -> dict[str, list[Taught]]:
     """By the hash of the conversation, so that what was once held out is never learned from later.
 
-    Where a part would be empty, the conversation nearest to it goes there.
+    The two conversations of the lowest hashes are held out in any case, so that no part is empty.
     """
-    parts: dict[str, list[Taught]] = {split: [] for split in _SPLITS}
     places = {taught.id: int(sha256(taught.id.encode()).hexdigest()[:8], 16) / 2**32 for taught in lessons}
-    lowest = sorted(places, key=lambda id: places[id])
-    for taught in lessons:
-        share = places[taught.id]
-        is_test = share < _HELD_OUT or taught.id == lowest[0]
-        is_validation = share < 2 * _HELD_OUT or taught.id == lowest[1]
-        parts["test" if is_test else "validation" if is_validation else "train"].append(taught)
-    return parts
+    split = {
+        id: "test" if at < _HELD_OUT else "validation" if at < 2 * _HELD_OUT else "train" for id, at in places.items()
+    }
+    split |= dict(zip(sorted(places, key=lambda id: places[id]), ("test", "validation"), strict=False))
+    return {name: [taught for taught in lessons if split[taught.id] == name] for name in _SPLITS}
 
 
 def _encoded(taught: Taught, vocabulary: Vocabulary) -> Encoded:
     return [vocabulary.encode(text) for text in taught.utterances], np.array(taught.weights)
-
-
-def _targets(utterances: Sequence[Sequence[int]], weights: np.ndarray) -> int:
-    """Target tokens of a dialogue: the words of its responses, and their ends."""
-    return sum(len(ids) + 1 for ids, weight in zip(utterances[1:], weights[1:], strict=True) if weight)
-
-
-def _rehearsal(base: TokenStore, target_tokens: int, seed: int) -> list[Encoded]:
-    """Dialogues of the base corpus, drawn by the seed, with about so many target tokens, or all there are."""
-    drawn: list[Encoded] = []
-    for place in np.random.default_rng(seed).permutation(len(base)).tolist():
-        if target_tokens <= 0:
-            break
-        utterances = [ids.tolist() for ids in base[place]]
-        drawn.append((utterances, np.ones(len(utterances))))
-        target_tokens -= _targets(*drawn[-1])
-    return drawn
 
 
 def _write_store(folder: Path, dialogues: Iterable[Encoded]) -> None:
@@ -327,29 +304,56 @@ def _write_store(folder: Path, dialogues: Iterable[Encoded]) -> None:
 # From token stores to a candidate
 
 
-def _learn(folder: Path, config: RetrainConfig, history: History, console: Console) -> Checkpoint:
+class RetrainStage(Stage):
+    """A stage whose every step also rehearses: on dialogues of the base corpus the model goes on saying what the
+    checkpoint it comes from says there."""
+
+    def __init__(self, teacher: HRED, base: TokenStore, rehearsal: int, **of_stage: Any) -> None:
+        super().__init__("retrain", **of_stage)
+        self._teacher, self._base, self._rehearsal = teacher, base, rehearsal
+        self._windows = windows(base, self.config.max_turns)
+
+    def _losses(self, batch: Batch) -> Losses:
+        losses = super()._losses(batch)
+        if not self._rehearsal:
+            return losses
+        rehearsed = distillation(self.model, self._teacher, self._drawn())
+        return losses._replace(total=losses.total + rehearsed.total)
+
+    def _drawn(self) -> Batch:
+        """Windows of the base corpus; which, follows from the seed and the step."""
+        random = np.random.default_rng((self.seed, self.position.step))
+        chosen = self._windows[random.integers(len(self._windows), size=self._rehearsal)]
+        return make_batch([self._base[dialogue][first:last] for dialogue, first, last in chosen])
+
+
+def _learn(folder: Path, config: RetrainConfig, parent: Checkpoint, history: History, console: Console) -> Checkpoint:
     """The candidate that fine-tuning makes of the grown checkpoint."""
     if (folder / "checkpoint").is_dir():
         return load_checkpoint(folder / "checkpoint")
     prepared = folder / "prepared"
     start = load_checkpoint(prepared / "grown")
-    stores = {split: TokenStore.open(prepared / split) for split in ("train", "validation")}
-    stage = Stage(
-        "retrain", _stage(stores["train"], config), start.model.requires_grad_(True).train(), start.vocabulary,
-        stores["train"], stores["validation"], folder / "stage", "bfloat16", config.seed,
-    )  # fmt: skip
-    model = stage.run(console, _recorder(folder.name, stage.config.target_tokens, history))
-    metrics = load_checkpoint(folder / "stage" / "kept").metrics | {"run": folder.name, "parent": config.parent}
+    train, validation = (TokenStore.open(prepared / split) for split in ("train", "validation"))
+    stage = RetrainStage(
+        teacher=parent.model,
+        base=TokenStore.open(prepared / "base" / "dialogues" / "train"),
+        rehearsal=config.rehearsal,
+        config=_stage(train, config),
+        model=start.model.requires_grad_(True),
+        vocabulary=start.vocabulary,
+        train=train,
+        validation=validation,
+        folder=folder / "stage",
+        precision="bfloat16",
+        seed=config.seed,
+    )
+    model = stage.run(console, _recorder(folder / "stage", stage.config.target_tokens, history))
+    metrics = load_checkpoint(folder / "stage" / "kept").metrics | {"run": folder.name, "parent": parent.id}
     return save_checkpoint(folder / "checkpoint", model, start.vocabulary, metrics)
 
 
 def _stage(train: TokenStore, config: RetrainConfig) -> StageConfig:
-    """One pass over the store, which holds the lessons as often as they are to be learned."""
-    ends = train.utterances[1:]
-    lengths = np.diff(train.utterances) + 1
-    opens = np.isin(np.arange(len(ends)), train.dialogues[:-1])
-    weights = np.ones(len(ends)) if train.weights is None else train.weights
-    target_tokens = int(lengths[~opens & (weights != 0)].sum())
+    target_tokens = config.passes * train.target_tokens
     return StageConfig(
         target_tokens=target_tokens,
         batch_size=16,
@@ -364,8 +368,8 @@ def _stage(train: TokenStore, config: RetrainConfig) -> StageConfig:
     )
 
 
-def _recorder(run: str, target_tokens: int, history: History) -> Callable[[Position], None]:
-    """Keeps the run's progress in SQL, for whoever looks from elsewhere."""
+def _recorder(stage: Path, target_tokens: int, history: History) -> Callable[[Position], None]:
+    """Keeps the run's progress and curve in SQL, for whoever looks from elsewhere."""
     shown = -1
 
     def record(position: Position) -> None:
@@ -373,19 +377,20 @@ def _recorder(run: str, target_tokens: int, history: History) -> Callable[[Posit
         percent = 100 * position.target_tokens // target_tokens
         if percent > shown:
             shown = percent
-            history.update_run(run, progress=_in_json(position, target_tokens))
+            history.update_run(stage.parent.name, progress=_progress(position, target_tokens, stage / "metrics.jsonl"))
 
     return record
 
 
-def _in_json(position: Position, target_tokens: int) -> dict[str, Any]:
-    best = position.best_perplexity
+def _progress(position: Position, target_tokens: int, metrics: Path) -> dict[str, Any]:
+    rows = map(json.loads, metrics.read_text("utf-8").splitlines() if metrics.is_file() else ())
+    names = ("target_tokens", "perplexity", "training_loss")
     return {
         "step": position.step,
         "target_tokens": position.target_tokens,
         "of": target_tokens,
         "seconds": round(position.seconds, 1),
-        "best_perplexity": best if np.isfinite(best) else None,
+        "curve": [{name: row[name] for name in names} for row in rows],
     }
 
 

@@ -1,0 +1,95 @@
+from collections import Counter
+from datetime import UTC, datetime
+
+import pytest
+
+from chatbot.history import Lesson, LessonTurn
+from data.dialogues import Dialogue
+from training.lessons import cleaned, of_conversation, of_log, read_logs
+
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+def said(speaker: str, text: str, rating: int = 0, better: str | None = None, retrieved: bool = False) -> LessonTurn:
+    return LessonTurn(speaker, text, rating, better, retrieved, NOW)
+
+
+def conversation(*turns: LessonTurn) -> Lesson:
+    return Lesson("one", "anna", turns)
+
+
+def test_an_approved_reply_is_learned_and_what_the_user_said_is_context():
+    lesson = conversation(said("user", "Hi."), said("bot", "Hello!", 1), said("user", "Bye."), said("bot", "No."))
+    (taught,) = of_conversation(lesson)
+    assert taught.utterances == ("Hi.", "Hello!", "Bye.", "No.")
+    assert taught.weights == (0, 1, 0, 0)
+    assert taught.person == "anna"
+
+
+def test_a_conversation_that_nobody_rated_teaches_nothing_unless_it_may():
+    lesson = conversation(said("user", "Hi."), said("bot", "Hello!"))
+    assert not list(of_conversation(lesson))
+    (taught,) = of_conversation(lesson, unchecked=True)
+    assert taught.weights == (0, 1)
+
+
+def test_a_disliked_reply_is_learned_against():
+    (taught,) = of_conversation(conversation(said("user", "Hi."), said("bot", "Go away.", -1)))
+    assert taught.weights[1] < 0
+
+
+def test_what_a_person_would_rather_have_read_is_learned_in_place_of_what_was_said():
+    lesson = conversation(said("user", "Hi."), said("bot", "Go away.", -1, "Welcome!"), said("user", "Oh."))
+    whole, better = of_conversation(lesson)
+    assert whole.weights[1] < 0
+    assert better.utterances == ("Hi.", "Welcome!")
+    assert better.weights == (0, 1)
+
+
+@pytest.mark.parametrize("unchecked", [True, False])
+def test_what_was_retrieved_from_a_corpus_is_never_learned_even_where_it_is_liked(unchecked):
+    lesson = conversation(said("user", "Hi."), said("bot", "Hello!", 1, retrieved=True))
+    assert not list(of_conversation(lesson, unchecked))
+
+
+def test_of_a_log_the_assistant_is_learned_and_of_a_human_dialogue_everybody():
+    log = Dialogue("1", "log", "log/1", ("Hi.", "Hello!", "Bye."), ("user", "assistant", "user"))
+    assert of_log(log).weights == (0, 1, 0)
+    assert of_log(Dialogue("1", "film", "film/1", ("Hi.", "Hello!"))).weights == (1, 1)
+
+
+def test_a_response_with_personal_data_is_not_learned_and_nobody_s_is_kept_as_context():
+    dropped: Counter[str] = Counter()
+    log = Dialogue(
+        "1", "log", "log/1", ("My mail is anna@example.org, ok?", "So it is anna@example.org."), ("user", "assistant")
+    )
+    (taught,) = cleaned(of_log(log), dropped)
+    assert taught.weights == (0, 0)
+    assert "example" not in " ".join(taught.utterances)
+    assert dropped == {"personal data": 1}
+
+
+def test_a_profane_response_is_not_learned():
+    dropped: Counter[str] = Counter()
+    log = Dialogue("1", "log", "log/1", ("Hello there.", "Fuck off, will you."), ("user", "assistant"))
+    (taught,) = cleaned(of_log(log), dropped)
+    assert taught.weights == (0, 0)
+    assert dropped["profanity"] == 1
+
+
+def test_an_unfit_utterance_breaks_a_dialogue_in_two_and_weights_stay_with_their_utterances():
+    texts = ("Hi there.", "Hello, and welcome!", "Где находится магазин?", "What do you sell?", "We sell tea.")
+    log = Dialogue("1", "log", "log/1", texts, ("user", "assistant", "user", "user", "assistant"))
+    first, second = cleaned(of_log(log), Counter())
+    assert (first.weights, second.weights) == ((0, 1), (0, 1))
+    assert second.utterances[-1] == "We sell tea."
+
+
+def test_the_first_line_that_cannot_be_read_is_named_and_the_others_are_read(tmp_path):
+    good = '{"messages": [{"role": "user", "content": "Hi."}, {"role": "assistant", "content": "Hello!"}]}\n'
+    (tmp_path / "logs.jsonl").write_text(good * 2 + "{broken\n" + good)
+    dropped: Counter[str] = Counter()
+    skipped: list[str] = []
+    assert len(list(read_logs([tmp_path / "logs.jsonl"], dropped, skipped))) == 3
+    assert sum(dropped.values()) == 1
+    assert any("logs.jsonl" in one and "line 3" in one for one in skipped)

@@ -1,0 +1,240 @@
+"""The whole of a retraining, with a tiny network: what it learns from, what it leaves behind, every way to stop it."""
+
+import json
+from pathlib import Path
+from uuid import uuid4
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from rich.console import Console
+
+from chatbot.checkpoint import load_checkpoint, promote
+from chatbot.cli import main
+from chatbot.forgetting import forget, hash_of
+from chatbot.history import FinishedReply, History, open_history
+from tests.tiny_checkpoint import tiny_checkpoint
+from training import retrain as module
+from training.gate import Margins
+from training.retrain import RetrainConfig, RetrainError, retrain
+
+QUIET = Console(quiet=True)
+SECRET = "zorbo"  # said by everybody, known to no vocabulary
+WORDS = ("hello", "there", "how", "are", "you", "today", "like", "music", "and", "films", "do", "what", "is", "name")
+
+
+def exchange(number: int) -> tuple[str, str]:
+    """A question that is asked once, and its answer."""
+    said = " ".join(np.random.default_rng(number).permutation(WORDS)[:5])
+    return f"{said.capitalize()}?", f"Yes! I like {SECRET} and {said.split()[0]} {said.split()[-1]}."
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A home of the test's own, where a tiny checkpoint is live."""
+    monkeypatch.setenv("CHATBOT_HOME", str(tmp_path / "home"))
+    promote(tiny_checkpoint(tmp_path / "tiny").folder)
+    return tmp_path / "home"
+
+
+@pytest.fixture
+def stored(home: Path) -> History:
+    return open_history(f"sqlite:///{home}/chatbot.db")
+
+
+def talk(history: History, count: int, learn: bool = True, rating: int = 0, better: bool = True) -> list[str]:
+    """As many conversations, each of another user, in which every reply is bettered or rated."""
+    found = []
+    for number in range(count):
+        user_id, _ = history.add_user()
+        conversation = history.create_conversation(user_id, learn=learn)
+        for turn in range(2):
+            question, answer = exchange(2 * number + turn)
+            accepted = history.add_message(user_id, conversation.id, str(uuid4()), question)
+            history.finish_reply(conversation.id, accepted.reply_id, FinishedReply("What?", "completed", "none"))
+            text = answer if better else None
+            history.set_feedback(user_id, conversation.id, accepted.reply_id, rating, text)
+        found.append(conversation.id)
+    return found
+
+
+@pytest.fixture
+def base(tmp_path: Path) -> str:
+    """Dialogues of the words that the tiny checkpoint knows; one in a hundred is for the gate."""
+    random = np.random.default_rng(0)
+    lines = []
+    for number in range(1_000):
+        texts = [" ".join(random.choice(WORDS, 4)).capitalize() + "." for _ in range(4)]
+        lines.append(
+            json.dumps(
+                {"id": str(number), "messages": [{"name": f"{n % 2}", "content": t} for n, t in enumerate(texts)]}
+            )
+        )
+    (tmp_path / "base.jsonl").write_text("\n".join(lines))
+    return str(tmp_path / "base.jsonl")
+
+
+@pytest.fixture
+def config(base: str) -> RetrainConfig:
+    return RetrainConfig(base=base, passes=6, rehearsal=1, learning_rate=0.02, margins=Margins(20.0, 1.0, 1.0))
+
+
+def everything_under(folder: Path) -> bytes:
+    return b"".join(path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file())
+
+
+def test_bettered_replies_make_a_checkpoint_that_is_promoted_where_the_gate_passes(stored, config, home):
+    before = load_checkpoint("live")
+    taken = talk(stored, 40)
+    outcome = retrain(config, stored, True, QUIET)
+    assert outcome.verdict.passed, outcome.verdict.faults
+    live = load_checkpoint("live")
+    assert live.id == outcome.checkpoint.id != before.id
+    assert SECRET in live.vocabulary
+    assert (
+        outcome.verdict.figures["new_perplexity"]["candidate"] < outcome.verdict.figures["new_perplexity"]["live"] / 2
+    )
+    (run,) = stored.runs()
+    assert (run.status, run.parent_checkpoint, run.checkpoint) == ("promoted", before.id, live.id)
+    assert run.report["gate"]["passed"]
+    assert run.progress["target_tokens"] == run.progress["of"] or run.progress["target_tokens"] > 0
+    folder = home / "retrain" / run.id
+    assert json.loads((folder / "data.json").read_text())["conversations"] == sorted(map(hash_of, taken))
+
+
+def test_nothing_that_was_said_is_left_behind_but_in_the_weights_and_words(stored, config, home):
+    talk(stored, 40)
+    retrain(config, stored, False, QUIET)
+    left = everything_under(home / "retrain")
+    assert b"like music" not in left
+    assert sorted(path.name for path in next((home / "retrain").glob("*/run.json")).parent.iterdir()) == [
+        "checkpoint", "curves.png", "data.json", "metrics.jsonl", "run.json",
+    ]  # fmt: skip
+
+
+def test_a_candidate_that_is_no_better_is_kept_and_the_live_one_stays(stored, config):
+    before = load_checkpoint("live").id
+    talk(stored, 40)
+    outcome = retrain(RetrainConfig(base=config.base, passes=1, learning_rate=1e-9), stored, True, QUIET)
+    assert not outcome.promoted
+    assert load_checkpoint("live").id == before
+    assert (outcome.checkpoint.folder / "model.safetensors").is_file()
+    (run,) = stored.runs()
+    assert run.status == "rejected"
+    assert run.report["gate"]["faults"]
+
+
+def test_what_may_not_be_learned_is_not_looked_at(stored, config):
+    talk(stored, 40, learn=False)
+    with pytest.raises(RetrainError, match="Of 0 conversations"):
+        retrain(config, stored, True, QUIET)
+    assert stored.runs()[0].status == "failed"
+
+
+def test_replies_that_nobody_rated_teach_nothing_unless_that_is_wanted(stored, config):
+    talk(stored, 40, better=False)
+    with pytest.raises(RetrainError, match="Of 0 conversations"):
+        retrain(config, stored, False, QUIET)
+    outcome = retrain(RetrainConfig(base=config.base, passes=1, unchecked=True), stored, False, QUIET)
+    assert outcome.report["taken"] == 40
+
+
+@pytest.mark.parametrize("step", ["_write_stores", "_recorder", "_judge"])
+def test_a_run_that_was_stopped_goes_on_by_the_same_command(stored, config, monkeypatch, step):
+    talk(stored, 40)
+
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(module, step, stop)
+        with pytest.raises(KeyboardInterrupt):
+            retrain(config, stored, True, QUIET)
+    assert stored.runs()[0].status == "stopped"
+    outcome = retrain(config, stored, True, QUIET)
+    (run,) = stored.runs()
+    assert (run.status, run.checkpoint) == ("promoted", outcome.checkpoint.id)
+
+
+@pytest.mark.parametrize("when", ["_learn", "_judge"])
+def test_a_conversation_erased_in_mid_run_is_learned_by_no_checkpoint(stored, config, monkeypatch, home, when):
+    """As the service does it: first the rows, then what was laid by for training."""
+    erased, *kept = talk(stored, 40)
+    really = getattr(module, when)
+
+    def erase_first(*arguments: object) -> object:
+        monkeypatch.setattr(module, when, really)
+        stored.delete_conversation(None, erased)
+        forget([erased])
+        return really(*arguments)
+
+    monkeypatch.setattr(module, when, erase_first)
+    retrain(config, stored, True, QUIET)
+    (run,) = stored.runs()
+    assert run.status == "promoted"
+    data = json.loads((home / "retrain" / run.id / "data.json").read_text())
+    assert data["conversations"] == sorted(map(hash_of, kept))
+
+
+def test_a_conversation_taken_back_while_nobody_was_looking_is_left_out_when_a_run_goes_on(
+    stored, config, monkeypatch, home
+):
+    """Rows gone, but the server was killed before it could forget the rest."""
+    erased, *kept = talk(stored, 40)
+    with monkeypatch.context() as patched:
+        patched.setattr(module, "_judge", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt()))
+        with pytest.raises(KeyboardInterrupt):
+            retrain(config, stored, True, QUIET)
+    stored.delete_conversation(None, erased)
+    retrain(config, stored, True, QUIET)
+    (record,) = (home / "retrain").glob("*/data.json")
+    assert json.loads(record.read_text())["conversations"] == sorted(map(hash_of, kept))
+
+
+def test_logs_are_learned_without_any_conversation(stored, config, tmp_path):
+    lines = []
+    for number in range(40):
+        question, answer = exchange(number % 30)
+        messages = [{"role": "user", "content": question}, {"role": "assistant", "content": answer}]
+        lines.append(json.dumps({"messages": messages * 4}))
+    (tmp_path / "logs.jsonl").write_text("\n".join(lines))
+    outcome = retrain(RetrainConfig(logs=(tmp_path / "logs.jsonl",), base=config.base, passes=1), stored, False, QUIET)
+    assert outcome.report["taken"] == 40
+    assert outcome.report["dropped"]["duplicate"] > 0
+
+
+def test_two_retrainings_at_once_are_refused(stored, config, home):
+    with module._alone(home / "retrain"), pytest.raises(RetrainError, match="Another retraining"):
+        retrain(config, stored, True, QUIET)
+
+
+def test_the_command_says_what_came_of_it(stored, base, home):
+    talk(stored, 40)
+    command = ["retrain", "--base", base, "--passes", "1", "--database", f"sqlite:///{home}/chatbot.db"]
+    done = CliRunner().invoke(main, command)
+    assert done.exit_code == 0, done.output
+    assert "perplexity" in done.output
+    assert "The checkpoint is in" in done.output
+
+
+def test_too_little_to_learn_from_is_one_sentence(home):
+    done = CliRunner().invoke(main, ["retrain", "--database", f"sqlite:///{home}/chatbot.db"])
+    assert done.exit_code == 2
+    assert "approve or better replies" in done.output
+
+
+def test_a_disk_that_is_full_is_one_sentence_and_the_run_goes_on_later(stored, config, monkeypatch, base, home):
+    talk(stored, 40)
+    before = load_checkpoint("live").id
+
+    def full(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    command = ["retrain", "--base", base, "--passes", "1", "--database", f"sqlite:///{home}/chatbot.db"]
+    with monkeypatch.context() as patched:
+        patched.setattr(module, "save_checkpoint", full)
+        done = CliRunner().invoke(main, command)
+    assert done.exit_code == 2
+    assert "No space left on device" in done.output
+    assert load_checkpoint("live").id == before
+    assert CliRunner().invoke(main, command).exit_code == 0
