@@ -12,6 +12,7 @@ import sqlite3
 import threading
 import time
 import uuid
+from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
@@ -30,13 +31,16 @@ from sqlalchemy import (
     String,
     Text,
     UniqueConstraint,
+    case,
     create_engine,
     delete,
     event,
+    func,
     literal,
     make_url,
     select,
     text,
+    true,
     update,
 )
 from sqlalchemy.engine import URL, Connection, Dialect
@@ -50,6 +54,7 @@ from chatbot.reply import CONTEXT_TURNS
 DEFAULT_DATABASE = f"sqlite:///{home()}/chatbot.db"
 TITLE_CHARACTERS = 60
 SOURCE = "hred-chatbot"
+REVIEW_TURNS = 5  # that are shown before a reply to be reviewed
 BUSY_MS = 30_000  # SQLite's writers wait for one another as long
 
 
@@ -157,6 +162,7 @@ class Turn(Base):
     __table_args__ = (
         UniqueConstraint("conversation_id", "client_msg_id"),
         UniqueConstraint("conversation_id", "seq"),
+        Index(None, "created_at", "speaker", "checkpoint"),  # an operator's figures of the last days
         # The last word on "one reply at a time", and what a starting server reads to carry on.
         Index(
             "uq_turns_running",
@@ -239,6 +245,30 @@ class Lesson:
     conversation_id: str
     user_id: str
     turns: tuple[LessonTurn, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Opinion:
+    """How many replies a checkpoint gave, and what people thought of them."""
+
+    checkpoint: str
+    replies: int
+    thumbs_up: int = 0
+    thumbs_down: int = 0
+    bettered: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Review:
+    """A reply that somebody disliked without saying a better one; `context` is (speaker, text), oldest first."""
+
+    user_id: str
+    conversation_id: str
+    reply_id: str
+    text: str
+    checkpoint: str | None
+    created_at: datetime
+    context: tuple[tuple[str, str], ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -486,6 +516,69 @@ class History:
         messages = [_message(turn) for turn in self.active_branch(conversation_id, user_id) if turn.text]
         return {"id": conversation_id, "source": SOURCE, "messages": messages}
 
+    # Operating
+
+    def activity(self, since: datetime) -> dict[str, dict[str, int]]:
+        """Day (UTC, as 2031-12-24) -> what there was of it: conversations, turns, thumbs_up, thumbs_down, bettered."""
+        counted = {
+            "conversations": (Conversation.created_at, true()),
+            "turns": (Turn.created_at, true()),
+            "thumbs_up": (Feedback.updated_at, Feedback.rating > 0),
+            "thumbs_down": (Feedback.updated_at, Feedback.rating < 0),
+            "bettered": (Feedback.updated_at, Feedback.better_text.is_not(None)),
+        }
+        days: defaultdict[str, dict[str, int]] = defaultdict(lambda: dict.fromkeys(counted, 0))
+        with self._reads() as session:
+            for name, (moment, condition) in counted.items():
+                day = _day(session, moment)
+                query = select(day, func.count()).where(moment >= since, condition).group_by(day)
+                for found, count in session.execute(query):
+                    days[str(found)][name] = count
+        return dict(days)
+
+    def opinions(self, since: datetime) -> list[Opinion]:
+        """What people thought of the replies that each checkpoint gave since then, the latest checkpoint first."""
+        replies = select(Turn.checkpoint, func.count()).where(
+            Turn.created_at >= since, Turn.speaker == "bot", Turn.checkpoint.is_not(None)
+        )
+        thumbs = (func.sum(case((chosen, 1), else_=0)) for chosen in (Feedback.rating > 0, Feedback.rating < 0))
+        bettered = func.count(Feedback.better_text)
+        given = select(Turn.checkpoint, *thumbs, bettered).join(Turn, Feedback.turn_id == Turn.id)
+        given = given.where(Turn.created_at >= since).group_by(Turn.checkpoint)
+        with self._reads() as session:
+            latest_first = replies.group_by(Turn.checkpoint).order_by(func.max(Turn.created_at).desc())
+            thought = {checkpoint: counts for checkpoint, *counts in session.execute(given)}
+            found = session.execute(latest_first).all()
+        return [Opinion(str(checkpoint), count, *thought.get(checkpoint, ())) for checkpoint, count in found]
+
+    def recent_turns(self, since: datetime, limit: int) -> list[Turn]:
+        """The last `limit` turns of anybody, of those since then; oldest first."""
+        query = select(Turn).where(Turn.created_at >= since).order_by(Turn.created_at.desc()).limit(limit)
+        with self._reads() as session:
+            return list(session.scalars(query))[::-1]
+
+    def reviews(self, limit: int) -> list[Review]:
+        """What is to be reviewed of the conversations that may be learned from, the last opinion first."""
+        query = _to_review(Turn, Conversation).where(Conversation.learn)
+        query = query.order_by(Feedback.updated_at.desc(), Turn.id).limit(limit)
+        with self._reads() as session:
+            return [_review(session, turn, conversation) for turn, conversation in session.execute(query)]
+
+    def review_of(self, reply_id: str) -> Review:
+        """Raises NotFoundError where it is not, or not any more, among what `reviews` shows."""
+        query = _to_review(Turn, Conversation).where(Conversation.learn, Turn.id == reply_id)
+        with self._reads() as session:
+            found = session.execute(query).first()
+            if found is None:
+                raise NotFoundError("This reply is not to be reviewed any more.")
+            return _review(session, *found)
+
+    def count_reviews(self) -> dict[bool, int]:
+        """How many replies are to be reviewed, by whether their conversation may be learned from."""
+        query = _to_review(Conversation.learn, func.count()).group_by(Conversation.learn)
+        with self._reads() as session:
+            return {False: 0, True: 0} | dict(session.execute(query).tuples().all())
+
     # Learning
 
     def lessons(self) -> Iterator[Lesson]:
@@ -703,6 +796,30 @@ def _unanswered(session: Session, conversation: Conversation, reply: Turn) -> Un
         context=tuple(turn.text for turn in reversed(earlier) if turn.text),
         state=state,
         checkpoint=earlier[0].checkpoint if state else None,
+    )
+
+
+def _day(session: Session, moment: Any) -> Any:
+    """The day of a moment in UTC, whatever the database thinks of time zones."""
+    return func.date(moment if session.get_bind().dialect.name == "sqlite" else func.timezone(text("'UTC'"), moment))
+
+
+def _to_review(*what: Any) -> Any:
+    """Select `what` of replies with thumbs down and no better text, on the branch that a lesson is made of."""
+    disliked = (Feedback.rating < 0, Feedback.better_text.is_(None))
+    theirs = select(Turn.conversation_id).join(Feedback, Feedback.turn_id == Turn.id).where(*disliked)
+    leaves = select(Conversation.active_leaf_id.label("id")).where(Conversation.id.in_(theirs))
+    branches = leaves.cte("branches", recursive=True)
+    branches = branches.union_all(select(Turn.parent_id).join(branches, Turn.id == branches.c.id))
+    query = select(*what).select_from(Turn).join(Feedback, Feedback.turn_id == Turn.id)
+    query = query.join(Conversation, Turn.conversation_id == Conversation.id)
+    return query.where(*disliked, Turn.id.in_(select(branches.c.id)))
+
+
+def _review(session: Session, turn: Turn, conversation: Conversation) -> Review:
+    before = [(above.speaker, above.text) for above in _ancestors(session, turn, REVIEW_TURNS) if above.text]
+    return Review(
+        conversation.user_id, conversation.id, turn.id, turn.text, turn.checkpoint, turn.created_at, tuple(before[::-1])
     )
 
 

@@ -1,65 +1,16 @@
-"""What can be said of replies by their words alone, and how sure it is: pure functions, no model.
-
-Which phrases are dull is not ours to decide; the list is put together from published ones:
-
-- Li et al., 2016, Deep Reinforcement Learning for Dialogue Generation (EMNLP), name two replies of the eight in
-  their list under "ease of answering": "I don't know what you are talking about" and "I have no idea".
-- The list that re-implementations of that paper took instead (github.com/pochih/RL-Chatbot, python/config.py).
-- Dziri et al., 2019, Evaluating Coherence in Dialogue Systems using Entailment (NAACL), the dull replies they build
-  incoherent examples from (github.com/nouhadziri/DialogEntailment, dialogentail/preprocessing).
-"""
+"""What can be said of replies by their words alone, and how sure it is: pure functions, no model."""
 
 from collections import Counter
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-import regex
 
-from data.cleaning import normalise
+from chatbot.dullness import is_dull as is_dull
+from chatbot.dullness import words as words
 
-DULL_PHRASES = (
-    # Li et al., 2016
-    "I don't know what you are talking about",
-    "I have no idea",
-    # RL-Chatbot
-    "I don't know",
-    "You don't know",
-    "You know what I mean",
-    "I know what you mean",
-    "You know what I'm saying",
-    "You don't know anything",
-    # Dziri et al., 2019
-    "I don't know what you mean",
-    "I'm not sure",
-    "I'm not sure what you're saying",
-    "I'm not sure what you're talking about",
-    "I'm not sure what you're trying to say",
-    "I'm not sure what you mean",
-    "I don't understand what you mean",
-)
 REPEATED_WORDS = 3  # a run of as many words that a reply says twice
 RESAMPLES = 1_000
-
-_WORD = regex.compile(r"[\p{L}\p{M}\p{N}']+")
-_FULL_FORMS = regex.compile(r"\b(do|did|does) not\b|\b(i) (?=am\b)am\b|\b(you) are\b")
-_SHORT = {"do": "don't", "did": "didn't", "does": "doesn't", "i": "i'm", "you": "you're"}
-
-
-def words(text: str) -> list[str]:
-    """The words of a text in lower case, no punctuation; `do not`, `I am`, `you are` as `don't`, `I'm`, `you're`."""
-    lower = " ".join(_WORD.findall(normalise(text).lower()))
-    return _FULL_FORMS.sub(lambda form: _SHORT[form[1] or form[2] or form[3]], lower).split()
-
-
-def is_dull(text: str) -> bool:
-    """Whether the words of a phrase of DULL_PHRASES stand in the text one after another, wherever it is.
-
-    Case, punctuation and the choice between `do not` and `don't` make no difference; a reply that goes on to say
-    something after "I don't know" is dull all the same.
-    """
-    spaced = f" {' '.join(words(text))} "
-    return any(phrase in spaced for phrase in _DULL)
 
 
 def is_repeat(reply: str, context: Iterable[str]) -> bool:
@@ -134,6 +85,3 @@ def most_frequent(texts: Iterable[str]) -> str:
 def ngrams(tokens: Sequence[Hashable], n: int) -> list[tuple[Hashable, ...]]:
     """Every run of n tokens, as often as it occurs."""
     return [tuple(tokens[start : start + n]) for start in range(len(tokens) - n + 1)]
-
-
-_DULL = tuple({f" {' '.join(words(phrase))} " for phrase in DULL_PHRASES})
