@@ -1,6 +1,11 @@
 """The whole of a retraining, with a tiny network: what it learns from, what it leaves behind, every way to stop it."""
 
 import json
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from uuid import uuid4
 
@@ -9,10 +14,14 @@ import pytest
 from click.testing import CliRunner
 from rich.console import Console
 
-from chatbot.checkpoint import load_checkpoint, promote
+from chatbot.checkpoint import Checkpoint, load_checkpoint, promote
 from chatbot.cli import main
+from chatbot.decoding import GREEDY
+from chatbot.engine import ChatEngine
 from chatbot.forgetting import forget, hash_of
 from chatbot.history import FinishedReply, History, open_history
+from chatbot.reply import ReplyRequest
+from data.curation import Caps
 from tests.tiny_checkpoint import tiny_checkpoint
 from training import retrain as module
 from training.gate import Margins
@@ -191,6 +200,42 @@ def test_a_conversation_taken_back_while_nobody_was_looking_is_left_out_when_a_r
     assert json.loads(record.read_text())["conversations"] == sorted(map(hash_of, kept))
 
 
+INSULT = "You are music, name today."  # of words that the tiny checkpoint knows
+NO_CAPS = Caps(pair=10**6, wording=10**6, flood=10**6, user=10**6)
+
+
+def insult(history: History, copies: int, users: int) -> None:
+    """As many users better as many replies into one insult, whatever was asked."""
+    people = [history.add_user()[0] for _ in range(users)]
+    for number in range(copies):
+        user_id = people[number % users]
+        conversation = history.create_conversation(user_id, learn=True)
+        question, _ = exchange(1_000 + number)
+        accepted = history.add_message(user_id, conversation.id, str(uuid4()), question)
+        history.finish_reply(conversation.id, accepted.reply_id, FinishedReply("What?", "completed", "none"))
+        history.set_feedback(user_id, conversation.id, accepted.reply_id, 0, INSULT)
+
+
+def insults(checkpoint: Checkpoint) -> int:
+    """How many of some new questions are answered by the insult."""
+    with ChatEngine(checkpoint) as engine:
+        asked = [ReplyRequest(exchange(5_000 + number)[0], decoding=GREEDY) for number in range(20)]
+        return sum(engine.reply(request).text == INSULT for request in asked)
+
+
+@pytest.mark.parametrize("users", [1, 120])
+def test_a_flood_of_insults_becomes_no_reply_whether_one_user_brings_it_or_many(stored, config, monkeypatch, users):
+    talk(stored, 40)
+    insult(stored, 120, users)
+    outcome = retrain(config, stored, False, QUIET)
+    assert outcome.report["dropped"]["flood"] > 100
+    assert outcome.verdict.figures["forbidden_replies"]["asked"] > 0
+    assert insults(outcome.checkpoint) == 0
+    careless = partial(module.curate, caps=NO_CAPS)
+    monkeypatch.setattr(module, "curate", careless)
+    assert insults(retrain(replace(config, seed=1), stored, False, QUIET).checkpoint) > 0
+
+
 def test_logs_are_learned_without_any_conversation(stored, config, tmp_path):
     lines = []
     for number in range(40):
@@ -206,6 +251,27 @@ def test_logs_are_learned_without_any_conversation(stored, config, tmp_path):
 def test_two_retrainings_at_once_are_refused(stored, config, home):
     with module._alone(home / "retrain"), pytest.raises(RetrainError, match="Another retraining"):
         retrain(config, stored, True, QUIET)
+
+
+def test_a_run_killed_in_every_stage_is_one_run_in_the_end(stored, base, home):
+    talk(stored, 40)
+    before = load_checkpoint("live").id
+    chatbot = str(Path(sys.executable).with_name("chatbot"))
+    command = [chatbot, "retrain", "--base", base, "--passes", "2", "--database", f"sqlite:///{home}/chatbot.db"]
+    for sign in ("*/data.json", "*/prepared/test", "*/stage/metrics.jsonl", "*/checkpoint"):
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        while process.poll() is None and not list((home / "retrain").glob(sign)):
+            time.sleep(0.01)
+        assert process.poll() is None, f"it ended before there was a {sign}"
+        process.kill()
+        process.wait()
+        assert load_checkpoint("live").id == before
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    (run,) = stored.runs()
+    assert run.status in ("completed", "rejected")
+    assert load_checkpoint(home / "retrain" / run.id / "checkpoint").id == run.checkpoint
+    assert b"I like" not in everything_under(home / "retrain")
 
 
 def test_the_command_says_what_came_of_it(stored, base, home):
