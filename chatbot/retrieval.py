@@ -145,7 +145,6 @@ def _nearest(vectors: np.ndarray) -> Any:
     return index
 
 
-@torch.no_grad()
 def index_responses(
     checkpoint: Checkpoint,
     prepared: Path,
@@ -157,8 +156,7 @@ def index_responses(
     Raises ValueError with a sentence where the folder is not prepared, holds dialogues of other `sources` or nothing
     that is fit, or the checkpoint can look nothing up.
     """
-    model = checkpoint.model
-    if not model.has_relevance:
+    if not checkpoint.model.has_relevance:
         raise CheckpointError("A language model cannot tell which response is relevant; name another checkpoint.")
     _check_sources(prepared, sources)
     known = Vocabulary.load(prepared / "vocabulary.json").tokens
@@ -168,6 +166,19 @@ def index_responses(
     responses = fit_responses(store, np.array([checkpoint.vocabulary.id_of(token) for token in known]))
     if not responses:
         raise ValueError(f"No response in {prepared} is fit to be given again; prepare more dialogues.")
+    _index(checkpoint, responses, track)
+    return len(responses)
+
+
+def inherit_responses(checkpoint: Checkpoint, parent: Checkpoint, track: Track = lambda items, _: items) -> None:
+    """Makes the index of a checkpoint that goes on from `parent`, whose words are its first ones, if that has one."""
+    if responses := open_responses(parent):
+        _index(checkpoint, [responses[place] for place in range(len(responses))], track)
+
+
+@torch.no_grad()
+def _index(checkpoint: Checkpoint, responses: Sequence[tuple[int, ...]], track: Track) -> None:
+    model = checkpoint.model
     left = torch.linalg.svd(model.relevance_map.weight.double(), full_matrices=False)[0]  # (D, min(D, S))
     projection = left[:, :_PROJECTED].float()
     starts = track(range(0, len(responses), _BATCH), "Encoding responses")
@@ -179,7 +190,6 @@ def index_responses(
         "projection": np.ascontiguousarray(projection.numpy()),
     }
     _save(checkpoint, parts)
-    return len(responses)
 
 
 def _project(model: HRED, responses: Sequence[Sequence[int]], projection: Tensor) -> np.ndarray:

@@ -28,11 +28,12 @@ from chatbot.decoding import (
 from chatbot.engine import ChatEngine
 from chatbot.history import open_history
 from chatbot.reply import Reply, ReplyRequest
-from chatbot.retrieval import Responses, index_file, index_responses, open_responses
+from chatbot.retrieval import Responses, index_file, index_responses, inherit_responses, open_responses
 from chatbot.talk import _Dialogue, _talk_in_terminal
 from data.store import StoreWriter
 from data.vocabulary import BOS, EOS, SPECIALS, Vocabulary
 from tests.tiny_checkpoint import tiny_model
+from training.new_words import grown
 from web.conversations import ConversationService
 
 WORDS = [
@@ -297,6 +298,23 @@ def test_an_index_is_no_part_of_its_checkpoint_and_still_there_when_that_is_prom
     assert promoted.folder != indexed.folder
     assert not [path for path in promoted.folder.rglob("*") if "responses" in str(path.relative_to(promoted.folder))]
     assert len(responses_of(promoted)) == len(FIT)
+
+
+def test_a_checkpoint_that_goes_on_from_another_takes_over_its_responses(indexed: Checkpoint, tmp_path: Path) -> None:
+    model, vocabulary = grown(indexed.model, indexed.vocabulary, ["zorbo"], ["zorbo"])
+    child = save_checkpoint(tmp_path / "child", model, vocabulary, {})
+    inherit_responses(child, indexed)
+    before, after = responses_of(indexed), responses_of(child)
+    assert len(before) == len(after) > 0
+    assert [spell(child, after[place]) for place in range(len(after))] == [
+        spell(indexed, before[place]) for place in range(len(before))
+    ]
+
+
+def test_a_checkpoint_whose_parent_has_no_index_gets_none(checkpoint: Checkpoint, tmp_path: Path) -> None:
+    child = a_checkpoint(tmp_path / "child", seed=1)
+    inherit_responses(child, checkpoint)
+    assert not index_file(child).exists()
 
 
 def test_an_index_of_another_checkpoint_is_refused(indexed: Checkpoint, tmp_path: Path) -> None:

@@ -33,6 +33,7 @@ from chatbot.forgetting import hash_of
 from chatbot.history import History
 from chatbot.home import home
 from chatbot.model import HRED
+from chatbot.retrieval import inherit_responses
 from data.batches import Batch, make_batch, windows
 from data.curation import NearCopies, curate, pairs_of
 from data.preparation import PrepareConfig, prepare
@@ -121,6 +122,8 @@ def _follow(
     facts["new_words"] = len(facts["new_words"])  # a report outlives what was said
     promoted = verdict.passed and wanted
     report = facts | {"parent": parent.id, "checkpoint": candidate.id, "promoted": promoted, "gate": verdict.as_dict()}
+    if verdict.passed:
+        inherit_responses(candidate, parent)
     if promoted:
         promote(folder / "checkpoint")
     _write_json(folder / "run.json", plan | {"report": report})
