@@ -577,7 +577,7 @@ class History:
         """How many replies are to be reviewed, by whether their conversation may be learned from."""
         query = _to_review(Conversation.learn, func.count()).group_by(Conversation.learn)
         with self._reads() as session:
-            return {False: 0, True: 0} | dict(session.execute(query).tuples().all())
+            return {False: 0, True: 0} | {learn: int(count) for learn, count in session.execute(query)}
 
     # Learning
 

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from types import SimpleNamespace
 
 from chatbot.reply import DialogueState, Reply, ReplyRequest
+from data.vocabulary import SPECIALS, Vocabulary
 
 
 class EchoTicket:
@@ -25,7 +26,7 @@ class EchoEngine:
 
     def __init__(self, delay: float = 0.0, checkpoint: str = "echo") -> None:
         self.delay = delay
-        self.checkpoint = SimpleNamespace(id=checkpoint)
+        self.checkpoint = SimpleNamespace(id=checkpoint, vocabulary=Vocabulary([*SPECIALS, "hello", "you", "said"]))
         self.is_running = False
         self.requests: list[ReplyRequest] = []
         self._threads: list[threading.Thread] = []

@@ -15,6 +15,7 @@ from chatbot.history import open_history
 from web.config import Settings
 from web.conversations import ConversationService, Engine
 from web.events import Events
+from web.operator import Operator
 from web.protocol import TextPacket
 from web.routes import add_routes
 
@@ -37,7 +38,8 @@ def configure_logging() -> None:
 def create_app(settings: Settings, engine: Engine) -> Flask:
     """The running service: tables up to date, the engine started, unanswered messages on their way.
 
-    `app.extensions` holds 'socketio' and 'conversations' (call its `close` at the end). Raises DatabaseError.
+    `app.extensions` holds 'socketio' and 'conversations' (call its `close` at the end).
+    Raises DatabaseError, AdminTokenError, OSError.
     """
     configure_logging()
     app = Flask(__name__)
@@ -55,6 +57,7 @@ def create_app(settings: Settings, engine: Engine) -> Flask:
     app.extensions["conversations"] = service
     Events(socketio, service, settings).register()
     add_routes(app, service)
+    Operator(service, settings).register(app)
     service.start()
     return app
 

@@ -21,7 +21,7 @@ from chatbot.history import Accepted, BusyError, ConflictError, HistoryError, No
 from web import protocol
 from web.config import Settings
 from web.conversations import ConversationService, DrainingError
-from web.protocol import ProtocolError
+from web.protocol import ProtocolError, refusal_of
 
 log = structlog.get_logger()
 
@@ -280,9 +280,7 @@ class Events:
         try:
             return model.model_validate(payload)
         except ValidationError as error:
-            first = error.errors(include_url=False, include_input=False)[0]
-            where = ".".join(str(part) for part in first["loc"]) or "The event"
-            raise ProtocolError("invalid", f"{where}: {first['msg'].removeprefix('Value error, ')}.") from None
+            raise refusal_of(error) from None
 
     def _check_size(self, payload: Any) -> None:
         try:

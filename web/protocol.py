@@ -3,7 +3,7 @@
 from typing import Annotated, Any
 from uuid import UUID
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 from socketio import packet
 from socketio.packet import Packet
 
@@ -50,6 +50,13 @@ class ProtocolError(Exception):
 
 
 INTERNAL = ProtocolError("internal", "Something went wrong here; try again.")
+
+
+def refusal_of(error: ValidationError) -> ProtocolError:
+    """Names the first field that is wrong, and never what was written there."""
+    first = error.errors(include_url=False, include_input=False)[0]
+    where = ".".join(str(part) for part in first["loc"]) or "The event"
+    return ProtocolError("invalid", f"{where}: {first['msg'].removeprefix('Value error, ')}.")
 
 
 def _uuid(text: str) -> str:

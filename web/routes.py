@@ -16,7 +16,16 @@ from web.protocol import INTERNAL, ProtocolError
 
 log = structlog.get_logger()
 
-STATUS = {"unauthenticated": 401, "not_found": 404, "internal": 500}
+STATUS = {
+    "invalid": 400,
+    "unauthenticated": 401,
+    "forbidden": 403,
+    "not_found": 404,
+    "busy": 409,
+    "too_large": 413,
+    "rate_limited": 429,
+    "internal": 500,
+}
 HEADERS = {
     # connect-src 'self' covers the websocket; nothing inline, nothing from elsewhere, no framing.
     "Content-Security-Policy": (

@@ -22,7 +22,8 @@ from gunicorn.workers.base import Worker
 from gunicorn.workers.gthread import ThreadWorker
 
 from chatbot.history import DatabaseError, open_history
-from data.errors import UserError
+from data.errors import UserError, told_to_user
+from web.admin import AdminTokenError, admin_token, token_file
 from web.config import Settings
 
 if TYPE_CHECKING:
@@ -38,6 +39,8 @@ def run(settings: Settings, make_engine: Callable[[], "Engine"]) -> None:
         open_history(settings.database).engine.dispose()
     except DatabaseError as error:
         raise UserError(str(error)) from error
+    with told_to_user(AdminTokenError):
+        admin_token()
     server = _Server(settings, _listen(settings.host, settings.port), make_engine)
     try:
         server.run()
@@ -96,6 +99,7 @@ class _Server(BaseApplication):
 
     def _announce(self, worker: Worker) -> None:
         click.echo(f"Chat at {self._address} (Ctrl-C ends it)")
+        click.echo(f"Operator's page at {self._address}operator; its token is in {token_file()}")
         sys.stdout.flush()
 
 
