@@ -50,6 +50,7 @@ from training.objective import Losses, distillation
 _SPLITS = ("train", "validation", "test")
 _HELD_OUT = 0.05  # of the conversations, to judge the training by, and again for the gate
 _FEWEST = 10  # conversations with something to learn
+_REHEARSAL_WEIGHT = 4.0  # at 1, perplexity on the base corpus rose by 6 %, at 4 by 3 %, and as much was learned
 _KEPT = {"run.json", "data.json", "checkpoint", "curves.png", "metrics.jsonl"}
 
 
@@ -65,9 +66,9 @@ class RetrainConfig:
     parent: str = "live"
     base: str = "chitchat"
     unchecked: bool = False
-    rehearsal: int = 8
-    passes: int = 16  # over the lessons
-    learning_rate: float = 3e-4
+    rehearsal: int = 16
+    passes: int = 12  # over the lessons
+    learning_rate: float = 5e-4
     margins: Margins = field(default_factory=Margins)
     seed: int = 0
 
@@ -321,7 +322,7 @@ class RetrainStage(Stage):
         if not self._rehearsal:
             return losses
         rehearsed = distillation(self.model, self._teacher, self._drawn())
-        return losses._replace(total=losses.total + rehearsed.total)
+        return losses._replace(total=losses.total + _REHEARSAL_WEIGHT * rehearsed.total)
 
     def _drawn(self) -> Batch:
         """Windows of the base corpus; which, follows from the seed and the step."""

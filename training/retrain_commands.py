@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 @click.option("--from", "parent", default="live", show_default=True, help="The checkpoint to begin from.")
 @click.option("--promote", is_flag=True, help="Make the new checkpoint live if the gate lets it pass.")
 @click.option("--base", default="chitchat", show_default=True, help="The corpus not to be forgotten: a file or folder.")
-@click.option("--passes", default=16, show_default=True, type=click.IntRange(min=1), help="Over what is to be learned.")
+@click.option("--passes", default=12, show_default=True, type=click.IntRange(min=1), help="Over what is to be learned.")
 @click.option("--unchecked", is_flag=True, help="Learn from replies that nobody rated, too; it makes replies dull.")
 @click.option(
     "--margin",
