@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 COOKIE = "operator"
 DAYS = 30
 TURNS = 5_000  # the dullness of so many turns is looked at
-REVIEWS, RUNS, PROMOTIONS = 20, 20, 20
+REVIEWS, RUNS, PROMOTIONS = 10, 20, 20
 WINDOWS = {"24 hours": timedelta(hours=24), "7 days": timedelta(days=7)}
 COUNTS = ("conversations", "turns", "thumbs_up", "thumbs_down", "bettered")
 

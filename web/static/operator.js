@@ -307,16 +307,16 @@ function verdict({ passed, faults, figures }) {
 function showModels({ answering, live, checkpoints, promotions }) {
   $("answering").textContent = answering === live
     ? `${live} is live, and answers here.`
-    : `${live} is live; ${answering} answers here, because it is being taken over just now or this server was started with it.`;
+    : `${live} is live; ${answering} answers here: until it is taken over, or for good where this server was started with it.`;
   const rows = checkpoints.map((one) => {
     const marks = [one.checkpoint === live && "live", one.shipped && "shipped", !one.promoted_at && one.verdict].filter(Boolean);
     const button = element("button", { type: "button", class: "button", "aria-label": `Promote ${one.checkpoint}` }, "Promote");
     button.disabled = one.checkpoint === live;
     button.addEventListener("click", () => promote(one));
     const labels = element("span", {}, ...marks.map((mark) => element("span", { class: "mark", "data-status": mark }, mark)));
-    return [one.checkpoint, labels, moment(one.promoted_at), button];
+    return [one.checkpoint, button, labels, moment(one.promoted_at)];
   });
-  $("checkpoints").replaceChildren(table(["Checkpoint", "", "Made live", ""], rows, ""));
+  $("checkpoints").replaceChildren(table(["Checkpoint", "", "", "Made live"], rows, ""));
   const made = promotions.map((one) => [moment(one.at), one.checkpoint, one.rollback ? "rolled back from" : "instead of", one.before]);
   $("promotions").replaceChildren(table(["When", "Live", "", "Before"], made, "Nothing yet."));
 }
