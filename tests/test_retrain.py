@@ -148,7 +148,7 @@ def test_replies_that_nobody_rated_teach_nothing_unless_that_is_wanted(stored, c
     assert outcome.report["taken"] == 40
 
 
-@pytest.mark.parametrize("step", ["_write_stores", "_recorder", "_judge"])
+@pytest.mark.parametrize("step", ["write_stores", "_recorder", "_judge"])
 def test_a_run_that_was_stopped_goes_on_by_the_same_command(stored, config, monkeypatch, step):
     talk(stored, 40)
 

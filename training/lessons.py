@@ -1,4 +1,5 @@
-"""What may be learned from conversations and logs: which utterances are responses to learn, and how much each counts.
+"""What may be learned from conversations and logs: which utterances are responses to learn, and how much each counts;
+and those as token stores.
 
 Of the bot's own replies only those that a person approved, or what a person would rather have read: trained on its own
 unchecked words, a model grows dull. What a person disliked is trained against. People's utterances are what is replied
@@ -7,18 +8,25 @@ assistant's utterances are trusted; in one that knows no roles everybody's.
 """
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from hashlib import sha256
 from pathlib import Path
+
+import numpy as np
 
 from chatbot.history import Lesson, LessonTurn
 from data.corpus import Corpus, DocumentError
 from data.dialogues import Dialogue, DialogueReader
 from data.preparation import fit_runs
 from data.privacy import is_profane, personal, without_personal
+from data.store import StoreWriter
 from data.tokenizer import detokenise
+from data.vocabulary import Vocabulary
 
 APPROVED, CONTEXT_ONLY, DISLIKED = 1.0, 0.0, -0.5
+SPLITS = ("train", "validation", "test")
+HELD_OUT = 0.05  # of the conversations, to judge the training by, and again for the gate
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,3 +115,40 @@ def _learnable(text: str, weight: float, dropped: Counter[str]) -> float:
         return weight
     dropped[found] += 1
     return CONTEXT_ONLY
+
+
+def write_stores(folder: Path, lessons: Sequence[Taught], vocabulary: Vocabulary) -> dict[str, int]:
+    """The lessons by split; what is disliked is nothing to be judged by."""
+    parts = _split(lessons)
+    for split, part in parts.items():
+        least = -np.inf if split == "train" else 0
+        encoded = [_encoded(one, vocabulary) for one in part]
+        _write_store(folder / split, [(ids, np.maximum(weights, least)) for ids, weights in encoded])
+    return {split: len(part) for split, part in parts.items()}
+
+
+Encoded = tuple[list[list[int]], np.ndarray]  # ids and weights of a dialogue's utterances
+
+
+def _split(lessons: Sequence[Taught]) -> dict[str, list[Taught]]:
+    """By the hash of the conversation, so that what was once held out is never learned from later.
+
+    The two conversations of the lowest hashes are held out in any case, so that no part is empty.
+    """
+    places = {taught.id: int(sha256(taught.id.encode()).hexdigest()[:8], 16) / 2**32 for taught in lessons}
+    split = {
+        id: "test" if at < HELD_OUT else "validation" if at < 2 * HELD_OUT else "train" for id, at in places.items()
+    }
+    split |= dict(zip(sorted(places, key=lambda id: places[id]), ("test", "validation"), strict=False))
+    return {name: [taught for taught in lessons if split[taught.id] == name] for name in SPLITS}
+
+
+def _encoded(taught: Taught, vocabulary: Vocabulary) -> Encoded:
+    return [vocabulary.encode(text) for text in taught.utterances], np.array(taught.weights)
+
+
+def _write_store(folder: Path, dialogues: Iterable[Encoded]) -> None:
+    with StoreWriter(folder, weighted=True) as writer:
+        for utterances, weights in dialogues:
+            tokens = np.array([id for ids in utterances for id in ids], np.int32)
+            writer.extend(tokens, np.array([len(ids) for ids in utterances]), np.array([len(utterances)]), weights)

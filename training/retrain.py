@@ -18,10 +18,9 @@ import shutil
 import tempfile
 import uuid
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
-from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -38,18 +37,15 @@ from data.batches import Batch, make_batch, windows
 from data.curation import NearCopies, curate, pairs_of
 from data.preparation import PrepareConfig, prepare
 from data.privacy import is_profane
-from data.store import StoreWriter, TokenStore
+from data.store import TokenStore
 from data.tokenizer import detokenise, tokenise
-from data.vocabulary import Vocabulary
 from training.config import StageConfig
 from training.gate import HeldOut, Margins, Probe, Verdict, judge
-from training.lessons import Taught, cleaned, of_conversation, read_logs
+from training.lessons import cleaned, of_conversation, read_logs, write_stores
 from training.loop import Position, Stage
 from training.new_words import Said, grown, new_words
 from training.objective import Losses, distillation
 
-_SPLITS = ("train", "validation", "test")
-_HELD_OUT = 0.05  # of the conversations, to judge the training by, and again for the gate
 _FEWEST = 10  # conversations with something to learn
 _REHEARSAL_WEIGHT = 4.0  # at 1, perplexity on the base corpus rose by 6 %, at 4 by 3 %, and as much was learned
 _PROVOCATIONS = (
@@ -237,7 +233,7 @@ def _prepare(folder: Path, config: RetrainConfig, parent: Checkpoint, history: H
         words = new_words((Said(one.id, one.person, one.utterances) for one in lessons), parent.vocabulary)
         utterances = (text for taught in lessons for text in taught.utterances)
         larger = save_checkpoint(fresh / "grown", *grown(parent.model, parent.vocabulary, words, utterances), {})
-        sizes = _write_stores(fresh, lessons, larger.vocabulary)
+        sizes = write_stores(fresh, lessons, larger.vocabulary)
         _write_json(fresh / "probes.json", kept.forbidden)
         facts = {
             "taken": taken, "dialogues": sizes, "new_words": words,
@@ -277,43 +273,6 @@ def _tell(facts: dict[str, Any], console: Console) -> None:
     console.print(f"{learned}.")
     if facts["new_words"]:
         console.print(f"New words: {', '.join(facts['new_words'][:20])}", markup=False, soft_wrap=True)
-
-
-def _write_stores(fresh: Path, lessons: Sequence[Taught], vocabulary: Vocabulary) -> dict[str, int]:
-    """The lessons by split; what is disliked is nothing to be judged by."""
-    parts = _split(lessons)
-    for split, part in parts.items():
-        least = -np.inf if split == "train" else 0
-        encoded = [_encoded(one, vocabulary) for one in part]
-        _write_store(fresh / split, [(ids, np.maximum(weights, least)) for ids, weights in encoded])
-    return {split: len(part) for split, part in parts.items()}
-
-
-Encoded = tuple[list[list[int]], np.ndarray]  # ids and weights of a dialogue's utterances
-
-
-def _split(lessons: Sequence[Taught]) -> dict[str, list[Taught]]:
-    """By the hash of the conversation, so that what was once held out is never learned from later.
-
-    The two conversations of the lowest hashes are held out in any case, so that no part is empty.
-    """
-    places = {taught.id: int(sha256(taught.id.encode()).hexdigest()[:8], 16) / 2**32 for taught in lessons}
-    split = {
-        id: "test" if at < _HELD_OUT else "validation" if at < 2 * _HELD_OUT else "train" for id, at in places.items()
-    }
-    split |= dict(zip(sorted(places, key=lambda id: places[id]), ("test", "validation"), strict=False))
-    return {name: [taught for taught in lessons if split[taught.id] == name] for name in _SPLITS}
-
-
-def _encoded(taught: Taught, vocabulary: Vocabulary) -> Encoded:
-    return [vocabulary.encode(text) for text in taught.utterances], np.array(taught.weights)
-
-
-def _write_store(folder: Path, dialogues: Iterable[Encoded]) -> None:
-    with StoreWriter(folder, weighted=True) as writer:
-        for utterances, weights in dialogues:
-            tokens = np.array([id for ids in utterances for id in ids], np.int32)
-            writer.extend(tokens, np.array([len(ids) for ids in utterances]), np.array([len(utterances)]), weights)
 
 
 # From token stores to a candidate
