@@ -39,6 +39,8 @@ def test_slips_of_typing_and_scanning_are_mended(raw: str, mended: str) -> None:
         ("see www.example.org for it", "address or link"),
         ("write to me@example.org", "address or link"),
         ("Hi, I'm [User 1's name].", "placeholder"),
+        ("Hi, I'm (name).", "placeholder"),
+        ("(User 2) I like it.", "placeholder"),
         ("I will tell PERSON1 about it", "placeholder"),
         ("caf\ufffd au lait", "garbled"),
         ("Ã© quoi", "garbled"),
