@@ -538,6 +538,7 @@ def test_a_child_that_fails_is_shown_with_its_last_line(operator: Operator, chil
     operator.do("retrain", promote=False)
     assert child_of(operator, "failed", "ended") == {"state": "failed", "message": "Error: Too little to learn from."}
     assert (home() / "retrain" / "child.log").read_text() == "at work\n"
+    assert {path.name for path in (home() / "retrain").iterdir()} == {"child.log", ".lock"}
     child.does("os.kill(os.getpid(), signal.SIGKILL)")
     operator.do("retrain", promote=False)
     assert child_of(operator, "failed")["message"] == "It ended without saying why."

@@ -8,9 +8,10 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import click
 
@@ -32,17 +33,20 @@ class Retraining:
     def __init__(self, database: str) -> None:
         self._database = database
         self._child: subprocess.Popen[bytes] | None = None
+        self._errors: IO[bytes] | None = None
         self._is_stopping = False
         self._lock = threading.Lock()
 
     def start(self, promote: bool) -> None:
-        """Begin, or go on with what was stopped; what it prints is kept in `home()/retrain`. Raises OSError."""
+        """Begin, or go on with what was stopped; its outcome is kept in `home()/retrain/child.log`. Raises OSError."""
         with self._lock:
             folder = home() / "retrain"
             folder.mkdir(parents=True, exist_ok=True)
             if self._is_running() or _is_taken(folder):
                 raise ProtocolError("busy", "A retraining is going on already; wait for it, or stop it first.")
-            with (folder / "child.log").open("wb") as log, (folder / "child.err").open("wb") as errors:
+            # Without a name: it tells new words, which must not outlive what people erase.
+            errors = tempfile.TemporaryFile()  # noqa: SIM115  (closed with the next child's)
+            with (folder / "child.log").open("wb") as log:
                 self._child = subprocess.Popen(
                     ["nice", "-n", "10", *command(promote)],  # replies come first
                     stdin=subprocess.DEVNULL,
@@ -51,7 +55,7 @@ class Retraining:
                     env=os.environ | {"CHATBOT_DATABASE": self._database},  # an argument could be read by anybody
                     start_new_session=True,
                 )
-            self._is_stopping = False
+            self._errors, self._is_stopping = errors, False
 
     def stop(self) -> None:
         """As Ctrl-C does: what was done is kept, and the next start goes on with it."""
@@ -66,7 +70,7 @@ class Retraining:
         """state (none, running, stopping, stopped, failed, ended) and, where it failed, the last thing it said."""
         with self._lock:
             state = self._state()
-        return {"state": state, "message": _last_line(home() / "retrain" / "child.err") if state == "failed" else ""}
+            return {"state": state, "message": _last_line(self._errors) if self._errors and state == "failed" else ""}
 
     def _is_running(self) -> bool:
         return self._child is not None and self._child.poll() is None
@@ -91,11 +95,9 @@ def _is_taken(folder: Path) -> bool:
     return False
 
 
-def _last_line(path: Path) -> str:
-    """The last line with anything in it, without what commands a terminal; it may be long ended, and the file gone."""
-    try:
-        said = path.read_bytes()[-_LAST_BYTES:].decode("utf-8", errors="replace")
-    except OSError:
-        said = ""
+def _last_line(file: IO[bytes]) -> str:
+    """The last line with anything in it, without what commands a terminal."""
+    size = os.fstat(file.fileno()).st_size
+    said = os.pread(file.fileno(), _LAST_BYTES, max(0, size - _LAST_BYTES)).decode("utf-8", errors="replace")
     lines = [line for line in click.unstyle(said).splitlines() if line.strip()]
     return "".join(filter(str.isprintable, lines[-1]))[:_WIDEST] if lines else "It ended without saying why."
