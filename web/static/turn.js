@@ -34,6 +34,7 @@ function refusal(message, actions) {
 
 function botTurn(actions) {
   let shown;
+  let given; // the rating asked for last, until it is shown: who writes a better reply does not wait for that
   const text = element("p", { class: "text", dir: "auto" });
   const typing = element("p", { class: "typing", role: "img", "aria-label": "typing" }, ...dots());
   const remark = element("p", { class: "remark" });
@@ -51,12 +52,13 @@ function botTurn(actions) {
   }
 
   function rate(rating) {
+    given = rating;
     actions.rate(shown, rating, rating === 1 ? null : shown.better_text); // what is good needs no better one
     edit(rating === -1);
   }
 
   async function suggest(words) {
-    if (await actions.rate(shown, Math.min(shown.rating, 0), words)) edit(false, pencil);
+    if (await actions.rate(shown, Math.min(given ?? shown.rating, 0), words)) edit(false, pencil);
   }
 
   function edit(open, focused) {
@@ -69,6 +71,7 @@ function botTurn(actions) {
 
   function update(turn) {
     shown = turn;
+    if (turn.rating === given) given = undefined;
     const streaming = turn.status === "streaming";
     if (text.textContent !== turn.text) text.textContent = turn.text;
     node.dataset.status = turn.status;
