@@ -11,19 +11,22 @@ export class Outbox {
   #created;
   #sending = false;
   #timer;
+  #opening = new Set(); // of what was written here before a conversation existed, the client_msg_ids
 
   /** `created(conversation_id)` is told when a first message has opened a conversation. */
   constructor(store, connection, created) {
     this.#store = store;
     this.#connection = connection;
     this.#created = created;
-    addEventListener("storage", ({ key }) => key === KEY && this.#show());
+    addEventListener("storage", ({ key, newValue }) => key === KEY && this.#changedElsewhere(newValue));
     this.#show();
   }
 
   /** `learn` is the choice for the conversation that a first message opens; undefined leaves it to the server. */
   add(conversation_id, text, learn) {
-    this.#save([...stored(), { client_msg_id: newId(), conversation_id, text, learn }]);
+    const client_msg_id = newId();
+    if (!conversation_id) this.#opening.add(client_msg_id);
+    this.#save([...stored(), { client_msg_id, conversation_id, text, learn }]);
     this.send();
   }
 
@@ -81,6 +84,14 @@ export class Outbox {
     this.#save(stored().map((message) => ({ ...message, conversation_id: message.conversation_id ?? conversation_id })));
     this.#created(conversation_id);
     return conversation_id;
+  }
+
+  /** Another tab may send what was written here; the conversation that it begins is shown here as well. */
+  #changedElsewhere(messages) {
+    const begun = JSON.parse(messages ?? "[]").find(
+      ({ client_msg_id, conversation_id }) => conversation_id && this.#opening.delete(client_msg_id));
+    if (begun) this.#created(begun.conversation_id);
+    this.#show();
   }
 
   #later(error) {
