@@ -186,13 +186,17 @@ def _recall(
     checkpoint: Checkpoint, contexts: Sequence[Context], states: Tensor, strangers: np.ndarray | None
 ) -> Estimate | None:
     """How often the response that was given comes first among itself and nine of other dialogues."""
-    if strangers is None:
-        return None
+    return None if strangers is None else _mean(picked(checkpoint, contexts, states, strangers), contexts)
+
+
+def picked(checkpoint: Checkpoint, contexts: Sequence[Context], states: Tensor, strangers: np.ndarray) -> np.ndarray:
+    """Whether the response given to each of N states is ranked above those of strangers: (N, S), (N, K) -> (N,)."""
     responses = encoded(checkpoint.vocabulary, [context.response for context in contexts])
     offered = [[responses[own], *(responses[other] for other in row)] for own, row in enumerate(strangers)]
     rate = relevances if checkpoint.model.has_relevance else pointwise_gains
-    ratings = rate(checkpoint.model, states, offered)  # (N, 1 + RIVALS)
-    return _mean(ratings[:, 0] > ratings[:, 1:].max(axis=1), contexts)
+    ratings = rate(checkpoint.model, states, offered)  # (N, 1 + K)
+    first: np.ndarray = ratings[:, 0] > ratings[:, 1:].max(axis=1)
+    return first
 
 
 def _reply_figures(contexts: Sequence[Context], speaker: Speaker) -> Figures:

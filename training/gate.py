@@ -16,10 +16,11 @@ from torch import Tensor
 
 from chatbot.checkpoint import Checkpoint
 from chatbot.decoding import DEFAULT, GREEDY, DecodingConfig, decode
+from training.evaluate import picked
 from training.heldout import Context, Tokens, contexts_of, rivals
 from training.judges import encoded
 from training.measures import estimate, is_dull
-from training.scoring import Foretold, foretell, hear, pointwise_gains, relevances
+from training.scoring import Foretold, foretell, hear
 
 RECALL_CONTEXTS, REPLY_CONTEXTS, RIVALS = 1_000, 200, 9
 
@@ -121,18 +122,9 @@ def _judge_recall(
     if strangers is None:
         verdict.faults.append("The base dialogues are too few to pick a response among ten; bring more.")
         return
-    after, before = (_picked(one, contexts, strangers) for one in (candidate, live))
+    heard = [context.utterances for context in contexts]
+    after, before = (picked(one, contexts, _states(one, heard), strangers) for one in (candidate, live))
     _compare(verdict, "recall_at_1_of_10", before, after, contexts, worse=-1, margin=margin)
-
-
-def _picked(checkpoint: Checkpoint, contexts: Sequence[Context], strangers: np.ndarray) -> np.ndarray:
-    """Whether each response that was given is ranked above those of strangers: (N,)."""
-    responses = encoded(checkpoint.vocabulary, [context.response for context in contexts])
-    offered = [[responses[own], *(responses[other] for other in row)] for own, row in enumerate(strangers)]
-    rate = relevances if checkpoint.model.has_relevance else pointwise_gains
-    ratings = rate(checkpoint.model, _states(checkpoint, [context.utterances for context in contexts]), offered)
-    picked: np.ndarray = ratings[:, 0] > ratings[:, 1:].max(axis=1)
-    return picked
 
 
 def _judge_dullness(
