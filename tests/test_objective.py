@@ -6,7 +6,7 @@ from torch.nn import functional as F
 from data.batches import make_batch
 from data.vocabulary import BOS, UNK
 from tests.tiny_checkpoint import tiny_model
-from training.objective import Objective, cross_entropy
+from training.objective import Objective, cross_entropy, distillation
 
 VOCABULARY = 20
 
@@ -65,6 +65,21 @@ def test_a_response_not_to_be_given_becomes_unlikely_and_the_others_are_learned(
     liked, disliked = (nats(dialogue) for dialogue in dialogues)
     assert liked < before[0] / 2
     assert disliked > 2 * before[1]
+
+
+def test_distillation_leads_a_model_to_its_teacher_which_may_know_fewer_words():
+    torch.manual_seed(0)
+    teacher, model, batch = tiny_model(VOCABULARY), tiny_model(VOCABULARY + 2, seed=1), some_batch()
+    model.requires_grad_(True)
+    optimiser = torch.optim.Adam(model.parameters(), lr=0.02)
+    least = float(distillation(teacher, teacher, batch).entropy)  # what the teacher itself is unsure of
+    before = float(distillation(model, teacher, batch).entropy)
+    for _ in range(150):
+        distillation(model, teacher, batch, relevance_weight=0.2).total.backward()
+        optimiser.step()
+        optimiser.zero_grad()
+    after = float(distillation(model, teacher, batch).entropy)
+    assert least < after < least + (before - least) / 5
 
 
 def test_bfloat16_finds_the_loss_of_float32():

@@ -94,19 +94,22 @@ class Objective:
         return states * (torch.rand(len(states), 1) >= self.context_dropout).to(states.dtype)
 
 
-def distillation(model: HRED, teacher: HRED, batch: Batch) -> Losses:
+def distillation(model: HRED, teacher: HRED, batch: Batch, relevance_weight: float = 0.0) -> Losses:
     """How far the model is from saying what its teacher says at every word of a batch (Hinton et al., 2015), so that
-    learning goes on without forgetting (Li & Hoiem, 2016). The teacher may know fewer words, the first ones.
+    learning goes on without forgetting (Li & Hoiem, 2016); with a weight, also from telling right responses from wrong
+    ones. The teacher may know fewer words, the first ones.
     """
-    _, states = model.read(batch)
+    vectors, states = model.read(batch)
     before = states[batch.states]
     readouts = model.write(batch.inputs, batch.response_sizes, before)
     with torch.no_grad():
         _, taught = teacher.read(batch)
         wanted = teacher.logits(teacher.write(batch.inputs, batch.response_sizes, taught[batch.states])).softmax(dim=1)
     said = model.logits(readouts).log_softmax(dim=1)[:, : wanted.shape[1]]
-    entropy = -(wanted * said).sum() / len(batch.targets)
-    return Losses(entropy, entropy.detach(), states[batch.last_states].detach())
+    total = entropy = -(wanted * said).sum() / len(batch.targets)
+    if relevance_weight:
+        total = total + relevance_weight * _contrast(model, before, vectors[batch.responses])
+    return Losses(total, entropy.detach(), states[batch.last_states].detach())
 
 
 def _row_before(sizes: list[int]) -> Tensor:

@@ -280,7 +280,7 @@ def _tell(facts: dict[str, Any], console: Console) -> None:
 
 class RetrainStage(Stage):
     """A stage whose every step also rehearses: on dialogues of the base corpus the model goes on saying what the
-    checkpoint it comes from says there."""
+    checkpoint it comes from says there, and telling right responses from wrong ones."""
 
     def __init__(self, teacher: HRED, base: TokenStore, rehearsal: int, **of_stage: Any) -> None:
         super().__init__("retrain", **of_stage)
@@ -291,7 +291,7 @@ class RetrainStage(Stage):
         losses = super()._losses(batch)
         if not self._rehearsal:
             return losses
-        rehearsed = distillation(self.model, self._teacher, self._drawn())
+        rehearsed = distillation(self.model, self._teacher, self._drawn(), self.config.relevance_weight)
         return losses._replace(total=losses.total + _REHEARSAL_WEIGHT * rehearsed.total)
 
     def _drawn(self) -> Batch:
@@ -312,7 +312,7 @@ def _learn(folder: Path, config: RetrainConfig, parent: Checkpoint, history: His
         teacher=parent.model,
         base=TokenStore.open(prepared / "base" / "dialogues" / "train"),
         rehearsal=config.rehearsal,
-        config=_stage(train, config),
+        config=_stage(train, config, start.model.has_relevance),
         model=start.model.requires_grad_(True),
         vocabulary=start.vocabulary,
         train=train,
@@ -326,7 +326,7 @@ def _learn(folder: Path, config: RetrainConfig, parent: Checkpoint, history: His
     return save_checkpoint(folder / "checkpoint", model, start.vocabulary, metrics)
 
 
-def _stage(train: TokenStore, config: RetrainConfig) -> StageConfig:
+def _stage(train: TokenStore, config: RetrainConfig, has_relevance: bool) -> StageConfig:
     target_tokens = config.passes * train.target_tokens
     return StageConfig(
         target_tokens=target_tokens,
@@ -336,7 +336,7 @@ def _stage(train: TokenStore, config: RetrainConfig) -> StageConfig:
         warmup_steps=20,
         word_dropout=0.1,
         context_dropout=0.1,
-        relevance_weight=0.2,
+        relevance_weight=0.2 if has_relevance else 0.0,
         validate_every=max(1, target_tokens // 8),
         patience=8,
     )
