@@ -88,6 +88,9 @@ def test_one_command_makes_a_checkpoint_and_goes_on_where_it_stopped(tmp_path, m
     again = CliRunner().invoke(main, command)
     assert again.exit_code == 0, again.output
     assert load_checkpoint(tmp_path / "own" / "checkpoint").id == checkpoint.id
+    other = CliRunner().invoke(main, ["init-from", str(SHOP), str(SHOP), "--out", str(tmp_path / "own")])
+    assert other.exit_code == 2
+    assert "give another --out" in other.output
 
 
 @pytest.mark.parametrize(

@@ -24,8 +24,6 @@ from training.scoring import Foretold, foretell, hear
 
 RECALL_CONTEXTS, REPLY_CONTEXTS, RIVALS = 1_000, 200, 9
 
-Replies = tuple[str, ...]
-
 
 @dataclass(frozen=True, slots=True)
 class Margins:
@@ -130,11 +128,9 @@ def _judge_recall(
 def _judge_dullness(
     verdict: Verdict, candidate: Checkpoint, live: Checkpoint, contexts: Sequence[Context], margin: float, seed: int
 ) -> None:
+    heard = [context.utterances for context in contexts]
     after, before = (
-        np.array(
-            [is_dull(reply) for reply in _replies(one, [context.utterances for context in contexts], DEFAULT, seed)]
-        )
-        for one in (candidate, live)
+        np.array([is_dull(reply) for reply in _replies(one, heard, DEFAULT, seed)]) for one in (candidate, live)
     )
     _compare(verdict, "dull_share", before, after, contexts, worse=1, margin=margin)
 

@@ -289,8 +289,6 @@ class RetrainStage(Stage):
 
     def _losses(self, batch: Batch) -> Losses:
         losses = super()._losses(batch)
-        if not self._rehearsal:
-            return losses
         rehearsed = distillation(self.model, self._teacher, self._drawn(), self.config.relevance_weight)
         return losses._replace(total=losses.total + _REHEARSAL_WEIGHT * rehearsed.total)
 

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from data.errors import told_to_user
+from data.errors import UserError, told_to_user
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -112,6 +112,9 @@ def init_from(context: click.Context, sources: tuple[str, ...], out: Path, clean
     from training.init_from import announcement, plan_for, recipe_text
 
     prepared, recipe = out / "prepared", out / "recipe.toml"
+    with told_to_user(ValueError):
+        if recipe.is_file() and (begun := read_recipe(recipe).corpus).sources != sources:
+            raise UserError(f"{out} was begun from {', '.join(begun.sources)}; give another --out for other sources.")
     if not (prepared / "report.json").is_file():
         context.invoke(prepare, sources=sources, out=prepared, vocabulary_size=12_000, clean=clean)
     with told_to_user(ValueError):
