@@ -422,6 +422,7 @@ def test_a_better_reply_that_cannot_be_saved_is_not_lost(context: BrowserContext
 def test_all_conversations_can_be_downloaded(page: Page) -> None:
     converse(page, "one")
     page.get_by_role("link", name="New conversation").click()
+    expect(turns(page)).to_have_count(0)
     converse(page, "two")
     page.get_by_text("Your data").click()
     with page.expect_download() as download:
