@@ -95,18 +95,22 @@ class Objective:
 
 
 def distillation(model: HRED, teacher: HRED, batch: Batch, relevance_weight: float = 0.0) -> Losses:
-    """How far the model is from saying what its teacher says at every word of a batch (Hinton et al., 2015), so that
+    """How far the model is from saying what its teacher says at the words of a batch (Hinton et al., 2015), so that
     learning goes on without forgetting (Li & Hoiem, 2016); with a weight, also from telling right responses from wrong
     ones. The teacher may know fewer words, the first ones.
+
+    Of a large batch some words are drawn: the softmax is most of the work, and a model near its teacher has little to
+    hear from any of them.
     """
     vectors, states = model.read(batch)
     before = states[batch.states]
-    readouts = model.write(batch.inputs, batch.response_sizes, before)
+    rows = torch.randperm(len(batch.targets))[:_CHUNK]
+    readouts = model.write(batch.inputs, batch.response_sizes, before)[rows]
     with torch.no_grad():
         _, taught = teacher.read(batch)
-        wanted = teacher.logits(teacher.write(batch.inputs, batch.response_sizes, taught[batch.states])).softmax(dim=1)
+        wanted = teacher.logits(teacher.write(batch.inputs, batch.response_sizes, taught[batch.states])[rows]).softmax(1)
     said = model.logits(readouts).log_softmax(dim=1)[:, : wanted.shape[1]]
-    total = entropy = -(wanted * said).sum() / len(batch.targets)
+    total = entropy = -(wanted * said).sum() / len(rows)
     if relevance_weight:
         total = total + relevance_weight * _contrast(model, before, vectors[batch.responses])
     return Losses(total, entropy.detach(), states[batch.last_states].detach())
