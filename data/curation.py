@@ -1,13 +1,14 @@
 """What of many dialogues may be learned, judged over all of them: floods, copies, and copies of what is held out.
 
-A wording that people bring in masses is an attack, or something the model says already: none of it is learned. What a
-trusted log repeats, and what everybody says to everything, is capped: first come the different utterances that it
-answers. Likeness is the Jaccard index of words and pairs of words, found exactly by prefix filtering (Bayardo, Ma and
-Srikant, 2007, "Scaling up all pairs similarity search").
+A wording that people bring in masses is an attack, or something the model says already: none of it is learned, nor of
+its variants, however they differ in a word or two. What a trusted log repeats, and what everybody says to everything,
+is capped: first come the different utterances that it answers. Likeness is the Jaccard index of words and pairs of
+words (of variants, of words alone), found exactly by prefix filtering (Bayardo, Ma and Srikant, 2007, "Scaling up all
+pairs similarity search").
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from math import ceil
@@ -17,7 +18,8 @@ import regex
 
 from data.dialogues import Dialogue
 
-LIKE = 0.7  # the Jaccard index from which two texts are near copies
+LIKE = 0.7  # the Jaccard index of words and pairs of words from which two texts are near copies
+VARIANT = 0.5  # that of words from which one is a variant of the other: of three words, one may differ, of six two
 CONTEXT_UTTERANCES = 8
 MAX_FORBIDDEN = 50
 _COPY = "copy of the validation set"
@@ -64,7 +66,7 @@ class Caps:
 
     pair: int = 3  # of one response to one utterance
     wording: int = 30  # of one response to whatever utterances
-    flood: int = 50  # of one response that people brought; of more none is learned
+    flood: int = 50  # of one response that people brought, with its variants; of more none is learned
     user: int = 200  # responses that one user brought
 
 
@@ -152,7 +154,7 @@ class NearCopies:
 
     def __init__(self, texts: Iterable[str]) -> None:
         known = dict.fromkeys(map(_wording, texts))
-        self._index = _Index(known)
+        self._index = _Index(known, _shingles, LIKE)
         for wording in known:
             self._index.add(wording)
 
@@ -161,16 +163,17 @@ class NearCopies:
 
 
 class _Index:
-    """Wordings by their rarest shingles: of two that are alike, these share at least one.
+    """Wordings by their rarest pieces: of two that are alike, these share at least one.
 
-    With a Jaccard index of at least t, x has t|x| shingles in common with y, so of any |x| - ceil(t|x|) + 1 of its
-    shingles one is among them; and if these are the first in one order of all shingles, one is among y's first, too.
+    With a Jaccard index of at least t, x has t|x| pieces in common with y, so of any |x| - ceil(t|x|) + 1 of its
+    pieces one is among them; and if these are the first in one order of all pieces, one is among y's first, too.
     """
 
-    def __init__(self, wordings: Iterable[str]) -> None:
+    def __init__(self, wordings: Iterable[str], pieces: Callable[[str], set[str]], like: float) -> None:
+        self._pieces, self._like = pieces, like
         self._counts: Counter[str] = Counter()
         for wording in wordings:
-            self._counts.update(_shingles(wording))
+            self._counts.update(pieces(wording))
         self._exact: dict[str, int] = {}
         self._places: defaultdict[str, list[int]] = defaultdict(list)
         self._wordings: list[str] = []
@@ -178,32 +181,32 @@ class _Index:
 
     def add(self, wording: str) -> int:
         """Its number, from 0."""
-        shingles, number = _shingles(wording), len(self._wordings)
+        pieces, number = self._pieces(wording), len(self._wordings)
         self._exact[wording] = number
         self._wordings.append(wording)
-        self._sizes.append(len(shingles))
-        for shingle in self._rarest(shingles):
-            self._places[shingle].append(number)
+        self._sizes.append(len(pieces))
+        for piece in self._rarest(pieces):
+            self._places[piece].append(number)
         return number
 
     def find(self, wording: str) -> int | None:
         """The number of the first one that is alike, or the wording's own."""
         if wording in self._exact:
             return self._exact[wording]
-        shingles = _shingles(wording)
-        candidates = {number for shingle in self._rarest(shingles) for number in self._places.get(shingle, ())}
-        return next((number for number in sorted(candidates) if self._is_like(shingles, number)), None)
+        pieces = self._pieces(wording)
+        candidates = {number for piece in self._rarest(pieces) for number in self._places.get(piece, ())}
+        return next((number for number in sorted(candidates) if self._is_like(pieces, number)), None)
 
-    def _rarest(self, shingles: set[str]) -> list[str]:
-        in_order = sorted(shingles, key=lambda shingle: (self._counts[shingle], shingle))
-        return in_order[: len(shingles) - ceil(LIKE * len(shingles)) + 1]
+    def _rarest(self, pieces: set[str]) -> list[str]:
+        in_order = sorted(pieces, key=lambda piece: (self._counts[piece], piece))
+        return in_order[: len(pieces) - ceil(self._like * len(pieces)) + 1]
 
-    def _is_like(self, shingles: set[str], number: int) -> bool:
-        smaller, larger = sorted((len(shingles), self._sizes[number]))
-        if smaller < LIKE * larger:
+    def _is_like(self, pieces: set[str], number: int) -> bool:
+        smaller, larger = sorted((len(pieces), self._sizes[number]))
+        if smaller < self._like * larger:
             return False
-        other = _shingles(self._wordings[number])
-        return len(shingles & other) >= LIKE * len(shingles | other)
+        other = self._pieces(self._wordings[number])
+        return len(pieces & other) >= self._like * len(pieces | other)
 
 
 def _examples(
@@ -222,10 +225,10 @@ _Said = tuple[int, bool]
 
 def _faults(examples: Sequence[Example], caps: Caps) -> list[str | None]:
     """Why each example may not be learned, or None where it may."""
-    responses = _kinds([example.response for example in examples])
-    befores = _kinds([example.context[-1] if example.context else "" for example in examples])
+    responses = _kinds([example.response for example in examples], _shingles, LIKE)
+    befores = _kinds([example.context[-1] if example.context else "" for example in examples], _shingles, LIKE)
     said = [(kind, example.weight < 0) for kind, example in zip(responses, examples, strict=True)]
-    faults = _floods(examples, said, caps)
+    faults = _floods(examples, caps)
     _find_copies(faults, said, befores, caps)
     brought: Counter[str] = Counter()
     for place, example in enumerate(examples):
@@ -236,15 +239,18 @@ def _faults(examples: Sequence[Example], caps: Caps) -> list[str | None]:
     return faults
 
 
-def _floods(examples: Sequence[Example], said: Sequence[_Said], caps: Caps) -> list[str | None]:
-    brought = Counter(one for one, example in zip(said, examples, strict=True) if example.user is not None)
-    floods = {one for one, count in brought.items() if count > caps.flood}
-    return [
-        "flood"
-        if one in floods and example.user is not None and _wording(example.response) not in _COMMONPLACES
-        else None
-        for one, example in zip(said, examples, strict=True)
+def _floods(examples: Sequence[Example], caps: Caps) -> list[str | None]:
+    """Which of the examples that people brought are of a wording, or a variant, that they brought in masses."""
+    places = [
+        place
+        for place, example in enumerate(examples)
+        if example.user is not None and _wording(example.response) not in _COMMONPLACES
     ]
+    variants = _kinds([examples[place].response for place in places], _words, VARIANT)
+    said = [(kind, examples[place].weight < 0) for place, kind in zip(places, variants, strict=True)]
+    counts = Counter(said)
+    flooded = {place for place, one in zip(places, said, strict=True) if counts[one] > caps.flood}
+    return ["flood" if place in flooded else None for place in range(len(examples))]
 
 
 def _find_copies(faults: list[str | None], said: Sequence[_Said], befores: Sequence[int], caps: Caps) -> None:
@@ -266,20 +272,25 @@ def _find_copies(faults: list[str | None], said: Sequence[_Said], befores: Seque
 
 
 def _forbidden(examples: Sequence[Example], faults: Sequence[str | None]) -> list[dict[str, Any]]:
-    """One example of each wording that came as a flood, the commonest first."""
+    """One example of each wording that came as a flood, the commonest first; but not of what is learned all the same,
+    from a trusted log."""
+    learned = NearCopies(
+        one.response for one, fault in zip(examples, faults, strict=True) if fault is None and one.weight > 0
+    )
     floods = [one for one, fault in zip(examples, faults, strict=True) if fault == "flood" and one.weight > 0]
     counts = Counter(_wording(one.response) for one in floods)
     first = {_wording(one.response): one for one in reversed(floods)}
+    wordings = [wording for wording, _ in counts.most_common() if not learned.holds(wording)]
     return [
         {"context": list(first[wording].context), "response": first[wording].response}
-        for wording, _ in counts.most_common(MAX_FORBIDDEN)
+        for wording in wordings[:MAX_FORBIDDEN]
     ]
 
 
-def _kinds(texts: Sequence[str]) -> list[int]:
-    """A number for each text, the same for texts that are near copies of one."""
+def _kinds(texts: Sequence[str], pieces: Callable[[str], set[str]], like: float) -> list[int]:
+    """A number for each text, the same for texts that are like the first of them."""
     wordings = [_wording(text) for text in texts]
-    index = _Index(dict.fromkeys(wordings))
+    index = _Index(dict.fromkeys(wordings), pieces, like)
     numbers: dict[str, int] = {}
     for wording in wordings:
         if wording not in numbers:
@@ -295,6 +306,10 @@ def _pair(before: str, response: str) -> str:
 def _wording(text: str) -> str:
     """The words of a text; of one without words, itself."""
     return " ".join(_WORD.findall(text.lower())) or text.strip()
+
+
+def _words(wording: str) -> set[str]:
+    return set(wording.split())
 
 
 def _shingles(wording: str) -> set[str]:

@@ -63,6 +63,21 @@ def test_500_copies_of_an_insult_from_500_users_in_500_contexts_leave_none() -> 
     assert dropped == {"flood": 500}
 
 
+def test_a_flood_whose_copies_differ_in_a_word_leaves_none_and_a_family_of_true_answers_stays() -> None:
+    words = ["stupid", "silly", "dumb", "lazy", "ugly", "mean", "old"]
+    attack = [
+        example(different(number), pattern.format(words[number % 7]), f"m{number}")
+        for number in range(150)
+        for pattern in ("You are {}.", "you are such a {} goat!")
+    ]
+    prices = [
+        example(f"What is a {different(n)}?", f"The {different(n)} lamp costs {n} dollars.", "ann") for n in range(45)
+    ]
+    left, dropped = kept([*attack, *prices])
+    assert left == prices
+    assert dropped == {"flood": 300}
+
+
 def test_a_flood_of_dislike_cannot_unteach_a_reply() -> None:
     attack = [example("Hi", "Welcome to our little shop!", f"m{number}", -0.5) for number in range(500)]
     liked = example("Hi", "Welcome to our little shop!", "ann")
@@ -172,3 +187,13 @@ def test_what_may_not_be_learned_of_a_dialogue_is_context() -> None:
     assert [one.utterances for one in curated.lessons] == [one.utterances for one in (*attack, fair)]
     assert curated.forbidden == [{"context": ["Hi"], "response": INSULT}]
     assert dropped == {"flood": 500, "copy of the validation set": 1}
+
+
+def test_what_a_trusted_log_teaches_is_not_forbidden_however_many_people_bring_it() -> None:
+    people = [Taught(f"p{n}", f"p{n}", (different(n), "We open at nine."), (0.0, 1.0)) for n in range(60)]
+    log = Taught("log/1", None, ("When do you open?", "We open at nine!"), (0.0, 1.0))
+    dropped: Counter[str] = Counter()
+    curated = curate([*people, log], dropped)
+    assert dropped == {"flood": 60}
+    assert curated.lessons[-1].weights == (0.0, 1.0)
+    assert curated.forbidden == []
