@@ -56,7 +56,7 @@ def create_app(settings: Settings, engine: Engine) -> Flask:
     service = ConversationService(open_history(settings.database), engine, partial(_emit, socketio), settings.keep_days)
     app.extensions["conversations"] = service
     Events(socketio, service, settings).register()
-    add_routes(app, service)
+    add_routes(app, service, settings)
     Operator(service, settings).register(app)
     service.start()
     return app

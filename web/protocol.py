@@ -1,5 +1,6 @@
 """Protocol v1: what clients may send, checked, and the errors they get. The names and limits are the public promise."""
 
+import math
 from typing import Annotated, Any
 from uuid import UUID
 
@@ -9,6 +10,19 @@ from socketio.packet import Packet
 
 PROTOCOL = 1
 SYNC_LIMIT = 200
+STATUS = {  # over HTTP
+    "invalid": 400,
+    "unauthenticated": 401,
+    "forbidden": 403,
+    "not_found": 404,
+    "busy": 409,
+    "idempotency_conflict": 409,
+    "too_large": 413,
+    "rate_limited": 429,
+    "internal": 500,
+    "overloaded": 503,
+    "draining": 503,
+}
 
 
 class TextPacket(Packet):
@@ -47,6 +61,12 @@ class ProtocolError(Exception):
         if self.retry_after_ms is not None:
             error["retry_after_ms"] = self.retry_after_ms
         return error
+
+
+def retry_after(error: ProtocolError) -> dict[str, str]:
+    """The HTTP header that says when to try again, in whole seconds."""
+    wait = error.retry_after_ms
+    return {} if wait is None else {"Retry-After": str(math.ceil(wait / 1000))}
 
 
 INTERNAL = ProtocolError("internal", "Something went wrong here; try again.")

@@ -11,21 +11,14 @@ from flask.typing import ResponseReturnValue
 from sqlalchemy.exc import SQLAlchemyError
 
 from chatbot.history import NotFoundError, dialogues
+from web.access import Access
+from web.completions import Completions
+from web.config import Settings
 from web.conversations import ConversationService
-from web.protocol import INTERNAL, ProtocolError
+from web.protocol import INTERNAL, STATUS, ProtocolError, retry_after
 
 log = structlog.get_logger()
 
-STATUS = {
-    "invalid": 400,
-    "unauthenticated": 401,
-    "forbidden": 403,
-    "not_found": 404,
-    "busy": 409,
-    "too_large": 413,
-    "rate_limited": 429,
-    "internal": 500,
-}
 HEADERS = {
     # connect-src 'self' covers the websocket; nothing inline, nothing from elsewhere, no framing.
     "Content-Security-Policy": (
@@ -39,8 +32,11 @@ HEADERS = {
 }
 
 
-def add_routes(app: Flask, service: ConversationService) -> None:
+def add_routes(app: Flask, service: ConversationService, settings: Settings) -> None:
+    access = Access(settings)
     app.register_blueprint(_routes(service))
+    Completions(service, settings, access).register(app)
+    app.after_request(access.allow_origin)
     app.after_request(_secure)
     app.register_error_handler(ProtocolError, _refuse)
     app.register_error_handler(SQLAlchemyError, _apologise)
@@ -102,7 +98,7 @@ def _download(dialogues: Iterable[dict[str, Any]], name: str) -> Response:
 
 
 def _refuse(error: ProtocolError) -> ResponseReturnValue:
-    return jsonify(ok=False, error=error.as_dict()), STATUS[error.code]
+    return jsonify(ok=False, error=error.as_dict()), STATUS[error.code], retry_after(error)
 
 
 def _apologise(error: SQLAlchemyError) -> ResponseReturnValue:
