@@ -54,6 +54,34 @@ def test_an_unknown_or_impossible_key_is_one_clear_sentence(tmp_path, text, said
     assert "\n" not in str(refused.value)
 
 
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        ('[model]\nkind = "language-model"\nbidirectional = true\n', "'model.bidirectional' has no effect, for a lang"),
+        ('[model]\nkind = "language-model"\nencoder_size = 8\n', "'model.encoder_size' has no effect"),
+        ('[model]\nkind = "seq2seq"\nstate_size = 8\n', "'model.state_size' has no effect, for a seq2seq"),
+        ('[word2vec]\nfile = "v.bin"\nepochs = 2\n', "'word2vec.epochs' has no effect"),
+        ("[pretrain]\ntarget_tokens = 5\ncarry_state = true\n", "'pretrain.carry_state' has no effect"),
+        ('corpus = "pairs"\nmax_turns = 3\n', "'train.max_turns' has no effect"),
+        ('reinjection_schedule = "sigmoid"\n', "'train.reinjection_schedule' has no effect, for nothing is"),
+        ('[adversarial]\nrounds = 1\ncorpus = "pairs"\nmax_turns = 3\n', "'adversarial.max_turns' has no effect"),
+        (
+            "[adversarial]\nrounds = 1\nteacher_forcing_weight = 0.0\nrelevance_weight = 0.2\n",
+            "'adversarial.relevance_weight' has no effect, for teacher_forcing_weight is 0; leave it out.",
+        ),
+    ],
+)
+def test_a_key_that_would_change_nothing_is_refused(tmp_path, more, said):
+    with pytest.raises(ConfigError) as refused:
+        read_recipe(write(tmp_path, _SMALLEST + more))
+    assert said in str(refused.value)
+
+
+def test_what_says_that_nothing_is_wanted_may_stand_anywhere(tmp_path):
+    more = 'reinjection = 0.0\n[model]\nkind = "language-model"\nbidirectional = false\n'
+    assert not read_recipe(write(tmp_path, _SMALLEST + more)).model.bidirectional
+
+
 def test_a_missing_or_unreadable_recipe_is_one_clear_sentence(tmp_path):
     with pytest.raises(ConfigError, match="cannot be read"):
         read_recipe(tmp_path / "nowhere.toml")

@@ -2,6 +2,7 @@
 together are one clear error."""
 
 import tomllib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -147,13 +148,38 @@ class Recipe:
 def read_recipe(path: Path) -> Recipe:
     """Raises ConfigError with one sentence where the file or a value in it cannot be used."""
     try:
-        return TypeAdapter(Recipe).validate_python(tomllib.loads(path.read_text("utf-8")))
+        given = tomllib.loads(path.read_text("utf-8"))
+        recipe = TypeAdapter(Recipe).validate_python(given)
     except OSError as error:
         raise ConfigError(f"{path} cannot be read: {error.strerror}.") from error
     except ValidationError as error:
         raise ConfigError(f"{path}: {_first_fault(error.errors()[0])}.") from error
     except ValueError as error:
         raise ConfigError(f"{path} is not valid TOML: {error}.") from error
+    for section, key, reason in _without_effect(recipe):
+        if given.get(section, {}).get(key):
+            raise ConfigError(f"{path}: '{section}.{key}' has no effect, for {reason}; leave it out.")
+    return recipe
+
+
+def _without_effect(recipe: Recipe) -> Iterator[tuple[str, str, str]]:
+    """Sections and keys that change nothing in this recipe, and why."""
+    kind = recipe.model.kind
+    if kind != "hred":
+        yield "model", "state_size", f"a {kind} has no state tracker"
+    if kind == "language-model":
+        yield from (("model", key, f"a {kind} has no encoder") for key in ("encoder_size", "bidirectional"))
+    if recipe.word2vec is not None and recipe.word2vec.file:
+        yield "word2vec", "epochs", "vectors of a file are not trained"
+    for section, usual in (("pretrain", "pairs"), ("train", "dialogues"), ("adversarial", "dialogues")):
+        stage = getattr(recipe, section)
+        if stage is not None and (stage.corpus or usual) == "pairs":
+            yield from ((section, key, "a pair ends with its answer") for key in ("max_turns", "carry_state"))
+        if isinstance(stage, StageConfig) and not stage.reinjection:
+            yield section, "reinjection_schedule", "nothing is reinjected"
+        if isinstance(stage, AdversarialConfig) and not stage.teacher_forcing_weight:
+            idle = ("context_dropout", "relevance_weight")
+            yield from ((section, key, "teacher_forcing_weight is 0") for key in idle)
 
 
 def _first_fault(fault: Any) -> str:
