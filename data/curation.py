@@ -1,10 +1,9 @@
 """What of many dialogues may be learned, judged over all of them: floods, copies, and copies of what is held out.
 
 A wording that people bring in masses is an attack, or something the model says already: none of it is learned, nor of
-its variants, however they differ in a word or two. What a trusted log repeats, and what everybody says to everything,
-is capped: first come the different utterances that it answers. Likeness is the Jaccard index of words and pairs of
-words (of variants, of words alone), found exactly by prefix filtering (Bayardo, Ma and Srikant, 2007, "Scaling up all
-pairs similarity search").
+its variants, which have another word in a place, or one more or less. What a trusted log repeats, and what everybody
+says to everything, is capped: first come the different utterances that it answers. What is alike is found exactly, by
+prefix filtering (Bayardo, Ma and Srikant, 2007, "Scaling up all pairs similarity search").
 """
 
 from collections import Counter, defaultdict
@@ -12,14 +11,13 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from math import ceil
-from typing import Any, ClassVar, Generic, Protocol, TypeVar
+from typing import Any, ClassVar, Generic, NamedTuple, Protocol, TypeVar
 
 import regex
 
 from data.dialogues import Dialogue
 
 LIKE = 0.7  # the Jaccard index of words and pairs of words from which two texts are near copies
-VARIANT = 0.5  # that of words from which one is a variant of the other: of three words, one may differ, of six two
 CONTEXT_UTTERANCES = 8
 MAX_FORBIDDEN = 50
 _COPY = "copy of the validation set"
@@ -154,7 +152,7 @@ class NearCopies:
 
     def __init__(self, texts: Iterable[str]) -> None:
         known = dict.fromkeys(map(_wording, texts))
-        self._index = _Index(known, _shingles, LIKE)
+        self._index = _Index(known, _COPIES)
         for wording in known:
             self._index.add(wording)
 
@@ -162,30 +160,36 @@ class NearCopies:
         return self._index.find(_wording(text)) is not None
 
 
+class _Likeness(NamedTuple):
+    """When two wordings are alike, by their pieces."""
+
+    pieces: Callable[[str], set[str]]
+    fewest: Callable[[int], int]  # of n pieces, how many what is alike must share
+    holds: Callable[[set[str], set[str]], bool]
+
+
 class _Index:
     """Wordings by their rarest pieces: of two that are alike, these share at least one.
 
-    With a Jaccard index of at least t, x has t|x| pieces in common with y, so of any |x| - ceil(t|x|) + 1 of its
-    pieces one is among them; and if these are the first in one order of all pieces, one is among y's first, too.
+    Where y must share m of the n pieces of x, one of any n - m + 1 of them is among y's; and if these are the first in
+    one order of all pieces, it is among the first of y, too.
     """
 
-    def __init__(self, wordings: Iterable[str], pieces: Callable[[str], set[str]], like: float) -> None:
-        self._pieces, self._like = pieces, like
+    def __init__(self, wordings: Iterable[str], likeness: _Likeness) -> None:
+        self._likeness = likeness
         self._counts: Counter[str] = Counter()
         for wording in wordings:
-            self._counts.update(pieces(wording))
+            self._counts.update(likeness.pieces(wording))
         self._exact: dict[str, int] = {}
         self._places: defaultdict[str, list[int]] = defaultdict(list)
         self._wordings: list[str] = []
-        self._sizes: list[int] = []
 
     def add(self, wording: str) -> int:
         """Its number, from 0."""
-        pieces, number = self._pieces(wording), len(self._wordings)
+        number = len(self._wordings)
         self._exact[wording] = number
         self._wordings.append(wording)
-        self._sizes.append(len(pieces))
-        for piece in self._rarest(pieces):
+        for piece in self._rarest(self._likeness.pieces(wording)):
             self._places[piece].append(number)
         return number
 
@@ -193,20 +197,16 @@ class _Index:
         """The number of the first one that is alike, or the wording's own."""
         if wording in self._exact:
             return self._exact[wording]
-        pieces = self._pieces(wording)
+        pieces = self._likeness.pieces(wording)
         candidates = {number for piece in self._rarest(pieces) for number in self._places.get(piece, ())}
         return next((number for number in sorted(candidates) if self._is_like(pieces, number)), None)
 
     def _rarest(self, pieces: set[str]) -> list[str]:
         in_order = sorted(pieces, key=lambda piece: (self._counts[piece], piece))
-        return in_order[: len(pieces) - ceil(self._like * len(pieces)) + 1]
+        return in_order[: len(pieces) - self._likeness.fewest(len(pieces)) + 1]
 
     def _is_like(self, pieces: set[str], number: int) -> bool:
-        smaller, larger = sorted((len(pieces), self._sizes[number]))
-        if smaller < self._like * larger:
-            return False
-        other = self._pieces(self._wordings[number])
-        return len(pieces & other) >= self._like * len(pieces | other)
+        return self._likeness.holds(pieces, self._likeness.pieces(self._wordings[number]))
 
 
 def _examples(
@@ -225,8 +225,8 @@ _Said = tuple[int, bool]
 
 def _faults(examples: Sequence[Example], caps: Caps) -> list[str | None]:
     """Why each example may not be learned, or None where it may."""
-    responses = _kinds([example.response for example in examples], _shingles, LIKE)
-    befores = _kinds([example.context[-1] if example.context else "" for example in examples], _shingles, LIKE)
+    responses = _kinds([example.response for example in examples], _COPIES)
+    befores = _kinds([example.context[-1] if example.context else "" for example in examples], _COPIES)
     said = [(kind, example.weight < 0) for kind, example in zip(responses, examples, strict=True)]
     faults = _floods(examples, caps)
     _find_copies(faults, said, befores, caps)
@@ -246,7 +246,7 @@ def _floods(examples: Sequence[Example], caps: Caps) -> list[str | None]:
         for place, example in enumerate(examples)
         if example.user is not None and _wording(example.response) not in _COMMONPLACES
     ]
-    variants = _kinds([examples[place].response for place in places], _words, VARIANT)
+    variants = _kinds([examples[place].response for place in places], _VARIANTS)
     said = [(kind, examples[place].weight < 0) for place, kind in zip(places, variants, strict=True)]
     counts = Counter(said)
     flooded = {place for place, one in zip(places, said, strict=True) if counts[one] > caps.flood}
@@ -287,10 +287,10 @@ def _forbidden(examples: Sequence[Example], faults: Sequence[str | None]) -> lis
     ]
 
 
-def _kinds(texts: Sequence[str], pieces: Callable[[str], set[str]], like: float) -> list[int]:
+def _kinds(texts: Sequence[str], likeness: _Likeness) -> list[int]:
     """A number for each text, the same for texts that are like the first of them."""
     wordings = [_wording(text) for text in texts]
-    index = _Index(dict.fromkeys(wordings), pieces, like)
+    index = _Index(dict.fromkeys(wordings), likeness)
     numbers: dict[str, int] = {}
     for wording in wordings:
         if wording not in numbers:
@@ -316,3 +316,16 @@ def _shingles(wording: str) -> set[str]:
     """The words of a text and its pairs of neighbouring words."""
     words = wording.split()
     return {*words, *map(" ".join, pairwise(words))}
+
+
+def _are_copies(one: set[str], other: set[str]) -> bool:
+    return len(one & other) >= LIKE * len(one | other)
+
+
+def _are_variants(one: set[str], other: set[str]) -> bool:
+    """Two words or more are the same; at most one is another, and one more or less."""
+    return len(one & other) >= 2 and len(one ^ other) <= 3 and max(len(one - other), len(other - one)) <= 2
+
+
+_COPIES = _Likeness(_shingles, lambda size: ceil(LIKE * size), _are_copies)
+_VARIANTS = _Likeness(_words, lambda size: max(1, size - 2), _are_variants)
