@@ -14,6 +14,7 @@ on the shelf, where promoted checkpoints are kept:
     $CHATBOT_HOME/checkpoints/promotions.jsonl    what was made live, when, and instead of what
 """
 
+import errno
 import fcntl
 import hashlib
 import json
@@ -107,7 +108,7 @@ def save_checkpoint(folder: Path, model: HRED, vocabulary: Vocabulary, metrics: 
         fresh = Path(scratch) / folder.name
         fresh.mkdir()
         weights = {name: value.detach().half().contiguous() for name, value in model.state_dict().items()}
-        save_file(weights, fresh / "model.safetensors")
+        save_weights(weights, fresh / "model.safetensors")
         # safetensors makes it its owner's alone; a server may be another user
         (fresh / "model.safetensors").chmod(0o644)
         _write_json(fresh / "config.json", {"format": _FORMAT, "model": asdict(model.config)})
@@ -117,6 +118,15 @@ def save_checkpoint(folder: Path, model: HRED, vocabulary: Vocabulary, metrics: 
             folder.rename(Path(scratch) / "replaced")
         fresh.rename(folder)
     return load_checkpoint(folder)
+
+
+def save_weights(weights: dict[str, Tensor], file: Path, metadata: dict[str, str] | None = None) -> None:
+    """Raises OSError where safetensors has an error of its own for a full disk or a folder that is gone."""
+    try:
+        save_file(weights, file, metadata)
+    except SafetensorError as error:
+        reason = re.sub(r"^.*?error: | \(os error.*", "", str(error))
+        raise OSError(errno.EIO, reason, str(file)) from error
 
 
 # The shelf, and which one on it is live
@@ -232,23 +242,21 @@ def _shelf_alone() -> Iterator[None]:
 
 
 def _make_live(checkpoint_id: str, *, is_rollback: bool = False) -> None:
-    """First the link, then the record: who dies in between has promoted, and the next one sees it by the link."""
-    before = live_id()
+    """First the link, then the record: who dies in between has promoted, and the next one sees it by the link.
+
+    Both are written before either is moved to its place: a full disk changes nothing.
+    """
+    before, record = live_id(), shelf() / "promotions.jsonl"
     with tempfile.TemporaryDirectory(dir=shelf(), prefix=".promoting-") as scratch:
-        link = Path(scratch) / "live"
+        link, fresh = Path(scratch) / "live", Path(scratch) / "record"
         link.symlink_to(checkpoint_id)
+        now = datetime.now(UTC)
+        entry = {"checkpoint": checkpoint_id, "at": now.isoformat(), "before": before, "rollback": is_rollback}
+        lines = record.read_text("utf-8", errors="replace") if record.is_file() else ""
+        fresh.write_text(f"{lines}{json.dumps(entry)}\n", encoding="utf-8")
         link.replace(shelf() / "live")
         if checkpoint_id != before:
-            now = datetime.now(UTC)
-            entry = {"checkpoint": checkpoint_id, "at": now.isoformat(), "before": before, "rollback": is_rollback}
-            _add_line(shelf() / "promotions.jsonl", json.dumps(entry), Path(scratch) / "record")
-
-
-def _add_line(record: Path, line: str, fresh: Path) -> None:
-    """Adds a line whole or not at all, even to a full disk."""
-    before = record.read_text("utf-8", errors="replace") if record.is_file() else ""
-    fresh.write_text(f"{before}{line}\n", encoding="utf-8")
-    fresh.replace(record)
+            fresh.replace(record)
 
 
 def _shelve(checkpoint: Checkpoint) -> Checkpoint:

@@ -45,10 +45,15 @@ def _delete_text(run: Path) -> None:
     """`data.json` goes last: whoever is interrupted here finds the run again."""
     paths = [path for path in run.iterdir() if path.name not in _WITHOUT_TEXT]
     for path in sorted(paths, key=lambda path: path.name == "data.json"):
-        if path.is_dir() and not path.is_symlink():
-            shutil.rmtree(path, onerror=_unless_gone)
-        else:
-            path.unlink(missing_ok=True)
+        remove(path)
+
+
+def remove(path: Path) -> None:
+    """Delete a file or a folder that somebody else may be deleting as well. Raises OSError."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, onerror=_unless_gone)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def _unless_gone(function: Callable[..., Any], path: str, error: tuple[type, BaseException, TracebackType]) -> None:

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -67,12 +68,15 @@ def promote(where: str) -> None:
 
     It is a folder that `chatbot train` wrote, an id of `chatbot models list`, or `default`, the shipped one.
     """
-    from chatbot.checkpoint import CheckpointError
+    from chatbot.checkpoint import CheckpointError, live_id, load_checkpoint
     from chatbot.checkpoint import promote as make_live
 
     with told_to_user(CheckpointError):
+        reservations = list(_reservations(load_checkpoint(where), live_id()))
         checkpoint = make_live(where)
     click.echo(f"{checkpoint.id} is live. {_TAKEN}")
+    for reservation in reservations:
+        click.echo(f"{reservation} `chatbot models rollback` takes it back.")
 
 
 @models.command()
@@ -139,6 +143,25 @@ def index(where: str, prepared: Path, sources: tuple[str, ...]) -> None:
         count = index_responses(checkpoint, prepared, allowed, lambda items, what: track(items, what, console=console))
     click.echo(f"{checkpoint.id} knows {count:,} responses, kept in {index_file(checkpoint)}.")
     click.echo("A server that is running takes them at its next start.")
+
+
+def _reservations(checkpoint: "Checkpoint", live: str) -> Iterator[str]:
+    """What whoever makes a retraining's candidate live by hand may not know."""
+    from chatbot.checkpoint import promotions
+    from chatbot.home import home
+
+    metrics = checkpoint.metrics if isinstance(checkpoint.metrics, dict) else {}
+    run, parent = metrics.get("run"), metrics.get("parent")
+    if not isinstance(run, str) or checkpoint.id in {made.checkpoint_id for made in promotions()}:
+        return
+    if parent != live:
+        yield f"It comes from {_printable(parent)}; what {live}, which was live, has learned is not in it."
+    with suppress(OSError, ValueError, LookupError, TypeError):
+        record = json.loads((home() / "retrain" / Path(run).name / "run.json").read_text("utf-8"))
+        if "report" not in record:
+            yield "No gate has judged it yet."
+        elif not record["report"]["gate"]["passed"]:
+            yield "The gate did not let it pass."
 
 
 def _megabytes(folder: Path) -> str:

@@ -19,6 +19,7 @@ from chatbot.checkpoint import (
     promotions,
     rollback,
     save_checkpoint,
+    save_weights,
     shelved,
 )
 from chatbot.cli import main
@@ -292,6 +293,28 @@ def test_promotions_and_rollbacks_of_several_processes_make_one_history(shipped,
     assert made[-1].checkpoint_id == live_id() == load_checkpoint("live").id
     assert sum(one.is_rollback for one in made) == 18
     assert not list((tmp_path / "var" / "checkpoints").glob(".promoting-*"))
+
+
+def test_a_disk_that_is_full_while_promoting_leaves_what_was_live(shipped, tmp_path, monkeypatch):
+    first, other = promoted(tmp_path, 1), tiny_checkpoint(tmp_path / "2", 2)
+    made = promotions()
+
+    def full(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    for function in ("shutil.copytree", "pathlib.Path.write_text"):
+        with monkeypatch.context() as patched:
+            patched.setattr(function, full)
+            with pytest.raises(OSError, match="No space"):
+                promote(other.folder)
+        assert (live_id(), promotions()) == (first, made)
+        assert not list((tmp_path / "var" / "checkpoints").glob(".promoting-*"))
+    assert promote(other.folder).id == live_id()
+
+
+def test_weights_that_cannot_be_written_are_an_error_of_files(checkpoint, tmp_path):
+    with pytest.raises(OSError, match="No such file"):
+        save_weights({}, tmp_path / "gone" / "model.safetensors")
 
 
 @pytest.mark.parametrize("layers", [10**9, 10**30])

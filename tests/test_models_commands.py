@@ -101,6 +101,25 @@ def test_figures_of_any_shape_can_be_shown(tmp_path: Path, metrics: str) -> None
     assert checkpoint.id in models("show", str(checkpoint.folder))
 
 
+def test_whoever_promotes_a_candidate_by_hand_is_told_what_speaks_against_it(tmp_path: Path, shipped: str) -> None:
+    candidate = tiny_checkpoint(tmp_path / "var" / "retrain" / "run" / "checkpoint", 3)
+    record = tmp_path / "var" / "retrain" / "run" / "run.json"
+    metrics = candidate.folder / "metrics.json"
+
+    def said(parent: str, report: dict[str, object]) -> str:
+        metrics.write_text(json.dumps({"run": "run", "parent": parent}))
+        record.write_text(json.dumps(report))
+        (tmp_path / "var" / "checkpoints" / "promotions.jsonl").unlink(missing_ok=True)
+        models("promote", "default")
+        return models("promote", str(candidate.folder))
+
+    assert "rollback" not in said(shipped, {"report": {"gate": {"passed": True}}})
+    assert "The gate did not let it pass." in said(shipped, {"report": {"gate": {"passed": False}}})
+    assert "No gate has judged it yet." in said(shipped, {})
+    assert f"It comes from old; what {shipped}, which was live" in said("old", {"report": {"gate": {"passed": True}}})
+    assert "It comes from" not in models("promote", candidate.id)
+
+
 def test_what_cannot_be_done_is_said_in_a_sentence(
     tmp_path: Path, shipped: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

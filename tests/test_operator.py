@@ -541,7 +541,7 @@ def test_a_child_that_fails_is_shown_with_its_last_line(operator: Operator, chil
     assert {path.name for path in (home() / "retrain").iterdir()} == {"child.log", ".lock"}
     child.does("os.kill(os.getpid(), signal.SIGKILL)")
     operator.do("retrain", promote=False)
-    assert child_of(operator, "failed")["message"] == "It ended without saying why."
+    assert child_of(operator, "failed")["message"] == "It was ended by SIGKILL."
 
 
 def test_somebody_elses_retraining_is_not_disturbed(operator: Operator, child: FakeChild) -> None:
@@ -549,7 +549,18 @@ def test_somebody_elses_retraining_is_not_disturbed(operator: Operator, child: F
     with (home() / "retrain" / ".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         assert operator.refused("retrain", promote=False) == (409, "busy")
+        assert operator.see("runs")["child"] == {"state": "elsewhere", "message": ""}
+        assert operator.refused("stop") == (404, "not_found")
     assert operator.do("retrain", promote=False)[0] == 200
+
+
+def test_a_run_that_nobody_is_at_was_interrupted(stored: History, operator: Operator) -> None:
+    stored.begin_run("one", "parent")
+    assert operator.see("runs")["runs"][0]["status"] == "interrupted"
+    (home() / "retrain").mkdir()
+    with (home() / "retrain" / ".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        assert operator.see("runs")["runs"][0]["status"] == "running"
 
 
 def test_a_retraining_goes_on_when_the_server_ends(app: Flask, operator: Operator, child: FakeChild) -> None:
@@ -570,10 +581,14 @@ def test_the_real_command_is_found_and_says_what_is_wrong(operator: Operator) ->
 
 def test_runs_are_told_as_they_stand_in_the_database(stored: History, operator: Operator) -> None:
     stored.begin_run("one", "parent")
+    (home() / "retrain").mkdir()
+    lock = (home() / "retrain" / ".lock").open("w")
+    fcntl.flock(lock, fcntl.LOCK_EX)  # as who is at it does
     progress = {"step": 3, "target_tokens": 50, "of": 200, "seconds": 1.5, "curve": []}
     stored.update_run("one", progress=progress)
     [run] = operator.see("runs")["runs"]
     assert (run["status"], run["parent"], run["checkpoint"], run["progress"]) == ("running", "parent", None, progress)
+    lock.close()
     report = {"gate": {"passed": False, "faults": ["Worse."], "figures": {}}}
     stored.update_run("one", status="rejected", checkpoint="new", report=report)
     [run] = operator.see("runs")["runs"]
@@ -598,8 +613,8 @@ def test_what_a_retraining_left_can_be_promoted_and_rolled_back(operator: Operat
     assert (models["answering"], models["live"], models["promotions"]) == ("echo", shipped, [])
     listed = {one.pop("checkpoint"): one for one in models["checkpoints"]}
     assert listed == {
-        shipped: {"shipped": True, "promoted_at": None, "verdict": None},
-        candidate: {"shipped": False, "promoted_at": None, "verdict": "rejected"},
+        shipped: {"shipped": True, "promoted_at": None, "verdict": None, "parent": None},
+        candidate: {"shipped": False, "promoted_at": None, "verdict": "rejected", "parent": shipped},
     }
     assert operator.do("promote", checkpoint=candidate) == (200, {"ok": True})
     assert live_id() == candidate
@@ -716,6 +731,8 @@ def test_an_operator_watches_a_retraining_stops_it_and_promotes_what_came_of_it(
     expect(page.locator("#runs tbody tr").first).to_contain_text("75 %")
     page.get_by_role("button", name="Stop").click()
     expect(page.get_by_text("Stopped; “Retrain now” goes on with it.")).to_be_visible()
+    expect(page.locator("#runs tbody tr").first).to_contain_text("interrupted")
+    expect(page.locator("#child")).to_contain_text("The last one was interrupted")
     page.get_by_role("button", name=f"Promote {candidate}").click()
     expect(page.get_by_role("dialog")).to_contain_text("The gate did not let it pass")
     page.get_by_role("dialog").get_by_role("button", name="Promote").click()

@@ -35,6 +35,7 @@ DAYS = 30
 TURNS = 5_000  # the dullness of so many turns is looked at
 REVIEWS, RUNS, PROMOTIONS = 10, 20, 20
 WINDOWS = {"24 hours": timedelta(hours=24), "7 days": timedelta(days=7)}
+AT_WORK = {"running", "stopping", "elsewhere"}
 COUNTS = ("conversations", "turns", "thumbs_up", "thumbs_down", "bettered")
 
 Body = TypeVar("Body", bound=Payload)
@@ -234,8 +235,12 @@ class Operator:
     # Training runs
 
     def _runs(self) -> dict[str, Any]:
-        runs = self.service.history.runs(RUNS)
-        return {"runs": [_run(run) for run in runs], "child": self.retraining.describe()}
+        child = self.retraining.describe()
+        runs = [_run(run) for run in self.service.history.runs(RUNS)]
+        for run in runs:
+            if run["status"] == "running" and child["state"] not in AT_WORK:
+                run["status"] = "interrupted"  # whoever was at it died before it could write so
+        return {"runs": runs, "child": child}
 
     def _retrain(self, body: Retrain) -> None:
         try:
@@ -253,13 +258,14 @@ class Operator:
 
         made = promotions()[::-1]
         latest = {promotion.checkpoint_id: promotion.at.isoformat() for promotion in reversed(made)}
-        verdicts = {run.checkpoint: run.status for run in self._candidates()}
+        runs = {run.checkpoint: run for run in self._candidates()}
         found = [
             {
                 "checkpoint": checkpoint,
                 "shipped": folder == SHIPPED,
                 "promoted_at": latest.get(checkpoint),
-                "verdict": verdicts.get(checkpoint),
+                "verdict": runs[checkpoint].status if checkpoint in runs else None,
+                "parent": runs[checkpoint].parent_checkpoint if checkpoint in runs else None,
             }
             for checkpoint, folder in self._folders().items()
         ]

@@ -67,26 +67,36 @@ class Retraining:
                 self._child.send_signal(signal.SIGINT)
 
     def describe(self) -> dict[str, Any]:
-        """state (none, running, stopping, stopped, failed, ended) and, where it failed, the last thing it said."""
+        """state (none, running, stopping, stopped, failed, ended; elsewhere: one that this server did not start is
+        running) and, where it failed, why."""
         with self._lock:
             state = self._state()
-            return {"state": state, "message": _last_line(self._errors) if self._errors and state == "failed" else ""}
+            return {"state": state, "message": self._fault() if state == "failed" else ""}
 
     def _is_running(self) -> bool:
         return self._child is not None and self._child.poll() is None
 
     def _state(self) -> str:
+        if self._child and self._is_running():
+            return "stopping" if self._is_stopping else "running"
+        if _is_taken(home() / "retrain"):
+            return "elsewhere"
         if self._child is None:
             return "none"
-        if self._is_running():
-            return "stopping" if self._is_stopping else "running"
         if self._child.returncode == 0:
             return "ended"
         return "stopped" if self._is_stopping else "failed"
 
+    def _fault(self) -> str:
+        if self._child and self._child.returncode < 0:
+            return f"It was ended by {signal.Signals(-self._child.returncode).name}."
+        return _last_line(self._errors) if self._errors else ""
+
 
 def _is_taken(folder: Path) -> bool:
     """Whether somebody else retrains: each one locks this file until it ends, however it ends."""
+    if not folder.is_dir():
+        return False
     with (folder / ".lock").open("a") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)

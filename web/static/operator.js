@@ -239,12 +239,14 @@ let known = "";
 function showRuns({ runs, child }) {
   const busy = !ENDED.has(child.state);
   $("retrain").disabled = busy;
-  $("stop").hidden = !busy;
+  $("stop").hidden = !busy || child.state === "elsewhere";
   $("stop").disabled = child.state === "stopping";
   $("child").textContent = {
     running: "Retraining …", stopping: "Stopping …", stopped: "Stopped; “Retrain now” goes on with it.",
     failed: `The retraining failed: ${child.message}`, ended: "The retraining has ended.",
+    elsewhere: "A retraining that this server did not start is running; it can be stopped where it was started.",
   }[child.state] ?? "";
+  if (runs[0]?.status === "interrupted") $("child").append(" The last one was interrupted; “Retrain now” goes on with it, or begins anew where it was given other settings.");
   $("child").classList.toggle("fault", child.state === "failed");
   arrange($("runs").tBodies[0], runs.length ? runs.map(line) : [element("tr", {}, element("td", { colspan: "7" }, "No retraining yet."))]);
   const run = runs.find(({ id }) => id === chosen) ?? runs[0];
@@ -312,7 +314,7 @@ function showModels({ answering, live, checkpoints, promotions }) {
     const marks = [one.checkpoint === live && "live", one.shipped && "shipped", !one.promoted_at && one.verdict].filter(Boolean);
     const button = element("button", { type: "button", class: "button", "aria-label": `Promote ${one.checkpoint}` }, "Promote");
     button.disabled = one.checkpoint === live;
-    button.addEventListener("click", () => promote(one));
+    button.addEventListener("click", () => promote(one, live));
     const labels = element("span", {}, ...marks.map((mark) => element("span", { class: "mark", "data-status": mark }, mark)));
     return [one.checkpoint, button, labels, moment(one.promoted_at)];
   });
@@ -321,8 +323,10 @@ function showModels({ answering, live, checkpoints, promotions }) {
   $("promotions").replaceChildren(table(["When", "Live", "", "Before"], made, "Nothing yet."));
 }
 
-function promote({ checkpoint, verdict }) {
-  const warning = verdict === "rejected" ? " The gate did not let it pass: see its run above." : "";
+function promote({ checkpoint, verdict, parent, promoted_at }, live) {
+  const rejected = verdict === "rejected" ? " The gate did not let it pass: see its run above." : "";
+  const aside = !promoted_at && parent && parent !== live ? ` It comes from ${parent}, which is not live: what ${live} has learned since is not in it.` : "";
+  const warning = rejected + aside;
   confirm(`Promote ${checkpoint}?`, `It answers within seconds, wherever this home’s live checkpoint does.${warning}`, "Promote", () =>
     decide("promote", { checkpoint }, `${checkpoint} is live.`, lookAtModels));
 }
