@@ -204,7 +204,7 @@ class LiveReply:
             if self._has_usage:
                 yield _line(Chunk(**self._named, choices=[], usage=self._usage(text)))
         except ProtocolError as error:
-            yield _line(_fault(error))
+            yield _line(fault(error))
         yield "data: [DONE]\n\n"
 
     @property
@@ -305,7 +305,7 @@ def _line(event: BaseModel) -> str:
     return f"data: {event.model_dump_json()}\n\n"
 
 
-def _fault(error: ProtocolError) -> FaultAnswer:
+def fault(error: ProtocolError) -> FaultAnswer:
     """In the words that OpenAI's clients know."""
     kind = "invalid_request_error" if STATUS[error.code] < 500 else "server_error"
     return FaultAnswer(
@@ -314,4 +314,4 @@ def _fault(error: ProtocolError) -> FaultAnswer:
 
 
 def _refuse(error: ProtocolError) -> ResponseReturnValue:
-    return _fault(error).model_dump(), STATUS[error.code], retry_after(error)
+    return fault(error).model_dump(), STATUS[error.code], retry_after(error)

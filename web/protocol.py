@@ -1,10 +1,10 @@
 """Protocol v1: what clients may send, checked, and the errors they get. The names and limits are the public promise."""
 
 import math
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 from uuid import UUID
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, RootModel, StringConstraints, ValidationError
 from socketio import packet
 from socketio.packet import Packet
 
@@ -173,3 +173,236 @@ class ConversationRename(OfConversation):
 
 class Sync(Place):
     limit: Annotated[int, Field(ge=1, le=SYNC_LIMIT)] = SYNC_LIMIT
+
+
+# What the server sends. It is made elsewhere as plain objects; these say what they look like, in docs/ and in tests.
+
+Moment = Annotated[str, Field(json_schema_extra={"format": "date-time"})]
+ReplyStatus = Literal["completed", "stopped", "failed"]
+
+
+class Sent(BaseModel):
+    model_config = ConfigDict(strict=True, extra="forbid")
+
+
+class Limits(Sent):
+    message_characters: int
+    event_bytes: int
+    messages_per_minute: int
+    connections_per_user: int
+
+
+class AnsweringModel(Sent):
+    checkpoint: str
+
+
+class Ready(Sent):
+    """Sent once after connecting; `token` only to whoever came without one."""
+
+    user_id: Id
+    token: str | None = None
+    protocol: int
+    limits: Limits
+    learn: bool
+    model: AnsweringModel
+
+
+class Summary(OfConversation):
+    title: str | None
+    created_at: Moment
+    updated_at: Moment
+    last_seq: Seq
+    learn: bool
+
+
+class MessageCreated(Sent):
+    message_id: Id
+    client_msg_id: Id
+    parent_id: Id | None
+    text: str
+    created_at: Moment
+
+
+class ReplyStarted(Sent):
+    reply_id: Id
+    parent_id: Id
+
+
+class ReplyCompleted(ReplyStarted):
+    text: str
+    status: ReplyStatus
+    checkpoint: str | None
+    retrieved: bool
+    created_at: Moment
+
+
+class FeedbackGiven(Sent):
+    reply_id: Id
+    rating: Annotated[int, Field(ge=-1, le=1)]
+    better_text: str | None
+
+
+class Renamed(Sent):
+    title: str
+
+
+class Learning(Sent):
+    learn: bool
+
+
+class Durable(OfConversation):
+    """An entry of a conversation's stream: `seq` counts 1, 2, 3 without a gap."""
+
+    seq: Annotated[int, Field(ge=1)]
+
+
+class MessageCreatedEvent(Durable):
+    type: Literal["message.created"]
+    data: MessageCreated
+
+
+class ReplyStartedEvent(Durable):
+    type: Literal["reply.started"]
+    data: ReplyStarted
+
+
+class ReplyCompletedEvent(Durable):
+    type: Literal["reply.completed"]
+    data: ReplyCompleted
+
+
+class FeedbackSetEvent(Durable):
+    type: Literal["feedback.set"]
+    data: FeedbackGiven
+
+
+class RenamedEvent(Durable):
+    type: Literal["conversation.renamed"]
+    data: Renamed
+
+
+class LearningEvent(Durable):
+    type: Literal["conversation.learning"]
+    data: Learning
+
+
+class Event(
+    RootModel[
+        Annotated[
+            MessageCreatedEvent
+            | ReplyStartedEvent
+            | ReplyCompletedEvent
+            | FeedbackSetEvent
+            | RenamedEvent
+            | LearningEvent,
+            Field(discriminator="type"),
+        ]
+    ]
+):
+    """Durable: what was missed of it is brought by `resume` and `sync`."""
+
+
+class ReplyDelta(OfReply):
+    """The next words of a reply. Not kept: a gap in `index` asks for `sync`."""
+
+    index: Seq
+    text: str
+
+
+class ConversationNotice(Sent):
+    type: Literal["conversation.created", "conversation.renamed", "conversation.learning"]
+    conversation: Summary
+
+
+class DeletionNotice(Sent):
+    type: Literal["conversation.deleted"]
+    conversation: OfConversation
+
+
+class ServerNotice(Sent):
+    """user.deleted: all of this user's is erased, the connection is about to close. draining: the server is to stop."""
+
+    type: Literal["user.deleted", "draining"]
+
+
+class Notice(RootModel[Annotated[ConversationNotice | DeletionNotice | ServerNotice, Field(discriminator="type")]]):
+    """What concerns a user and no single conversation's stream."""
+
+
+class Error(Sent):
+    """`message` is a sentence for a person."""
+
+    code: Literal[tuple(STATUS)]  # type: ignore[valid-type]
+    message: str
+    retry_after_ms: int | None = None
+
+
+class Refusal(Sent):
+    ok: Literal[False]
+    error: Error
+
+
+class Done(Sent):
+    ok: Literal[True]
+
+
+class MessageAccepted(Done):
+    """The message is stored. `duplicate`: it was before, and has been answered."""
+
+    message_id: Id
+    reply_id: Id
+    seq: Seq
+    duplicate: bool
+
+
+class ReplyBegun(Done):
+    reply_id: Id
+
+
+class ConversationCreated(Done):
+    conversation_id: Id
+
+
+class Conversations(Sent):
+    conversations: list[Summary]
+
+
+class ConversationList(Done, Conversations):
+    pass
+
+
+class Partial(Sent):
+    reply_id: Id
+    next_index: Seq
+    text: str
+
+
+class Synced(Done):
+    """Events after `after_seq`, whether there are more, and the text so far of the replies now running."""
+
+    events: list[Event]
+    more: bool
+    partial: list[Partial]
+
+
+FROM_SERVER: dict[str, type[BaseModel]] = {
+    "ready": Ready,
+    "event": Event,
+    "reply.delta": ReplyDelta,
+    "notice": Notice,
+}
+# Each with what it carries and what it is acknowledged with, where it is not refused.
+FROM_CLIENT: dict[str, tuple[type[Payload], type[Done]]] = {
+    "message.send": (MessageSend, MessageAccepted),
+    "message.edit": (MessageEdit, MessageAccepted),
+    "reply.stop": (OfReply, Done),
+    "reply.regenerate": (OfReply, ReplyBegun),
+    "feedback.set": (FeedbackSet, Done),
+    "conversation.create": (ConversationCreate, ConversationCreated),
+    "conversation.list": (Nothing, ConversationList),
+    "conversation.rename": (ConversationRename, Done),
+    "conversation.set_learning": (ConversationSetLearning, Done),
+    "conversation.delete": (OfConversation, Done),
+    "user.delete": (Nothing, Done),
+    "sync": (Sync, Synced),
+}

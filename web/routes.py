@@ -9,12 +9,14 @@ import structlog
 from flask import Blueprint, Flask, Response, jsonify, render_template, request
 from flask.typing import ResponseReturnValue
 from sqlalchemy.exc import SQLAlchemyError
+from werkzeug.exceptions import HTTPException
 
 from chatbot.history import NotFoundError, dialogues
 from web.access import Access
-from web.completions import Completions
+from web.completions import Completions, fault
 from web.config import Settings
 from web.conversations import ConversationService
+from web.documents import document_routes
 from web.protocol import INTERNAL, STATUS, ProtocolError, retry_after
 
 log = structlog.get_logger()
@@ -35,11 +37,13 @@ HEADERS = {
 def add_routes(app: Flask, service: ConversationService, settings: Settings) -> None:
     access = Access(settings)
     app.register_blueprint(_routes(service))
+    app.register_blueprint(document_routes())
     Completions(service, settings, access).register(app)
     app.after_request(access.allow_origin)
     app.after_request(_secure)
     app.register_error_handler(ProtocolError, _refuse)
     app.register_error_handler(SQLAlchemyError, _apologise)
+    app.register_error_handler(HTTPException, _explain)
 
 
 def _routes(service: ConversationService) -> Blueprint:
@@ -104,6 +108,17 @@ def _refuse(error: ProtocolError) -> ResponseReturnValue:
 def _apologise(error: SQLAlchemyError) -> ResponseReturnValue:
     log.error("request failed", exc_info=error)
     return _refuse(INTERNAL)
+
+
+def _explain(error: HTTPException) -> ResponseReturnValue:
+    """What there is no route for, in the shape that its neighbours have."""
+    status = error.code or 500
+    if status < 400:
+        return error
+    code = next((code for code in ("not_found", "too_large", "internal") if STATUS[code] == status), "invalid")
+    refusal = ProtocolError(code, str(error.description or error.name))
+    body = fault(refusal).model_dump() if request.path.startswith("/v1/") else {"ok": False, "error": refusal.as_dict()}
+    return jsonify(body), status, [header for header in error.get_headers() if header[0] == "Allow"]
 
 
 def _secure(response: Response) -> Response:

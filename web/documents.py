@@ -1,0 +1,275 @@
+"""The interfaces as documents, made of the models that check them: OpenAPI 3.1 and AsyncAPI 3, and a page to read."""
+
+from dataclasses import dataclass
+from functools import cache
+from importlib.metadata import version
+from typing import Any, Literal
+
+from flask import Blueprint, render_template, request
+from flask.typing import ResponseReturnValue
+from pydantic import BaseModel
+from pydantic.json_schema import models_json_schema
+
+from web.completion_protocol import Chunk, Completion, CompletionRequest, FaultAnswer, Model, Models
+from web.protocol import FROM_CLIENT, FROM_SERVER, STATUS, Conversations, Hello, Nothing, Ready, Refusal
+
+Document = dict[str, Any]
+Security = Literal["nobody", "token", "key"]
+
+REF = "#/components/schemas/{model}"
+SECURITY: dict[Security, list[dict[str, list[str]]]] = {
+    "nobody": [],
+    "token": [{"token": []}],
+    "key": [{"key": []}, {}],
+}
+
+
+class Health(BaseModel):
+    """`checkpoint` is what answers now; `status` is "ok" or what is wrong."""
+
+    status: str
+    checkpoint: str | None = None
+
+
+class Anything(BaseModel, extra="allow"):
+    """An object for this server's own page; what is in it may change."""
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """One HTTP operation; `answer` is a model, or the media type of what has none."""
+
+    method: str
+    path: str
+    summary: str
+    answer: type[BaseModel] | str
+    security: Security = "token"
+    body: type[BaseModel] | None = None
+    stream: type[BaseModel] | None = None
+    refused: tuple[str, ...] = ("unauthenticated", "forbidden")
+    fault: type[BaseModel] = Refusal
+
+
+_ASKED = ("invalid", "unauthenticated", "forbidden", "not_found", "too_large", "rate_limited", "internal", "overloaded")
+_HERE = ("unauthenticated", "forbidden", "not_found")
+
+ROUTES = (
+    Route(
+        "post",
+        "/v1/chat/completions",
+        "A reply to the last of some messages, as OpenAI's clients ask for it, whole or as server-sent events",
+        Completion,
+        "key",
+        CompletionRequest,
+        stream=Chunk,
+        refused=_ASKED,
+        fault=FaultAnswer,
+    ),
+    Route("get", "/v1/models", "The models that can be asked", Models, "key", fault=FaultAnswer),
+    Route("get", "/v1/models/{name}", "One of them", Model, "key", refused=_HERE, fault=FaultAnswer),
+    Route("get", "/api/conversations", "One's conversations, newest first", Conversations),
+    Route(
+        "get",
+        "/api/conversations/{conversation_id}/export",
+        "A conversation as a line of chat JSONL",
+        "application/jsonl",
+        refused=_HERE,
+    ),
+    Route("get", "/api/export", "All of one's conversations as chat JSONL, a line each", "application/jsonl"),
+    Route("get", "/healthz", "Whether the server is well", Health, "nobody", refused=()),
+    Route("get", "/api/openapi.json", "This document", Anything, "nobody", refused=()),
+    Route("get", "/api/asyncapi.json", "The Socket.IO protocol", Anything, "nobody", refused=()),
+    Route("get", "/api/docs", "Both, to read", "text/html", "nobody", refused=()),
+    Route("get", "/", "The chat", "text/html", "nobody", refused=()),
+)
+
+
+def openapi() -> Document:
+    """OpenAPI 3.1 of all that is asked over HTTP, but for the operator's page, which is nobody else's."""
+    paths: Document = {}
+    for route in ROUTES:
+        paths.setdefault(route.path, {})[route.method] = _operation(route)
+    models = [model for route in ROUTES for model in (route.answer, route.body, route.stream, route.fault)]
+    return {
+        "openapi": "3.1.0",
+        "info": _info("The REST beside the websocket, and the interface that OpenAI's clients know."),
+        "servers": [{"url": "/"}],
+        "paths": paths,
+        "components": {
+            "schemas": _schemas(*(model for model in models if isinstance(model, type)), Health),
+            "securitySchemes": {
+                "token": {"type": "http", "scheme": "bearer", "description": "A user's token, from `ready`."},
+                "key": {"type": "http", "scheme": "bearer", "description": "Any, or none, where no keys were made."},
+            },
+        },
+    }
+
+
+def _operation(route: Route) -> Document:
+    name = "".join(part for part in f"{route.method}{route.path}".replace("/", "_") if part not in "{}.")
+    operation: Document = {
+        "operationId": name.rstrip("_"),
+        "summary": route.summary,
+        "security": SECURITY[route.security],
+        "parameters": [_parameter(part[1:-1]) for part in route.path.split("/") if part.startswith("{")],
+        "responses": {"200": {"description": "As asked", "content": _content(route)}} | _refusals(route),
+    }
+    if route.body:
+        operation["requestBody"] = {"required": True, "content": {"application/json": {"schema": _ref(route.body)}}}
+    return operation
+
+
+def _parameter(name: str) -> Document:
+    schema = {"type": "string"} | ({"format": "uuid"} if name.endswith("_id") else {"minLength": 1})
+    return {"name": name, "in": "path", "required": True, "schema": schema}
+
+
+def _content(route: Route) -> Document:
+    if isinstance(route.answer, str):
+        return {route.answer: {"schema": {"type": "string"}}}
+    content: Document = {"application/json": {"schema": _ref(route.answer)}}
+    return content | ({"text/event-stream": {"schema": {"type": "string"}}} if route.stream else {})
+
+
+def _refusals(route: Route) -> Document:
+    """By HTTP status, of which several codes may share one."""
+    if route.path == "/healthz":
+        return {"503": {"description": "It is not", "content": _content(route)}}
+    content = {"application/json": {"schema": _ref(route.fault)}}
+    refused: dict[str, list[str]] = {}
+    for code in route.refused:
+        refused.setdefault(str(STATUS[code]), []).append(code)
+    return {status: {"description": ", ".join(codes), "content": content} for status, codes in refused.items()}
+
+
+def asyncapi(host: str, is_secure: bool) -> Document:
+    """AsyncAPI 3 of the Socket.IO protocol: what this server receives, what it answers, and what it sends."""
+    operations: Document = {"connect": _receive("connect", ["ready", "refused"])}
+    messages = {"connect": _message(Hello, "The connect packet's `auth`"), "refused": _message(Refusal)}
+    for name, (carried, answer) in FROM_CLIENT.items():
+        operations[name] = _receive(name, [f"{name}.ack", "refused"])
+        messages |= {name: _message(carried), f"{name}.ack": _message(answer)}
+    for name, sent in FROM_SERVER.items():
+        operations[name] = {"action": "send", "channel": {"$ref": "#/channels/chat"}, "messages": [_of_chat(name)]}
+        messages[name] = _message(sent)
+    models = [Hello, Refusal, *FROM_SERVER.values(), *(model for pair in FROM_CLIENT.values() for model in pair)]
+    return {
+        "asyncapi": "3.0.0",
+        "info": _info("Socket.IO v5, default path and namespace, JSON, by websocket only. Each event is acknowledged."),
+        "defaultContentType": "application/json",
+        "servers": {"here": {"host": host, "pathname": "/socket.io/", "protocol": "wss" if is_secure else "ws"}},
+        "channels": {
+            "chat": {"address": "/", "messages": {name: {"$ref": f"#/components/messages/{name}"} for name in messages}}
+        },
+        "operations": operations,
+        "components": {"messages": messages, "schemas": _without_discriminators(_schemas(*models))},
+    }
+
+
+def _without_discriminators(schemas: Document) -> Document:
+    """AsyncAPI's are of another kind than OpenAPI's; `oneOf` says the same without."""
+    return {
+        name: {key: value for key, value in schema.items() if key != "discriminator"}
+        for name, schema in schemas.items()
+    }
+
+
+def _receive(name: str, answers: list[str]) -> Document:
+    channel = {"$ref": "#/channels/chat"}
+    reply = {"channel": channel, "messages": [_of_chat(answer) for answer in answers]}
+    return {"action": "receive", "channel": channel, "messages": [_of_chat(name)], "reply": reply}
+
+
+def _of_chat(message: str) -> Document:
+    return {"$ref": f"#/channels/chat/messages/{message}"}
+
+
+def _message(model: type[BaseModel], summary: str = "") -> Document:
+    return {"payload": _ref(model)} | ({"summary": summary} if summary else {})
+
+
+def _info(description: str) -> Document:
+    return {"title": "hred-chatbot", "version": version("hred-chatbot"), "description": description}
+
+
+def _ref(model: type[BaseModel]) -> Document:
+    return {"$ref": REF.format(model=model.__name__)}
+
+
+def _schemas(*models: type[BaseModel]) -> Document:
+    wanted = dict.fromkeys(models)
+    _, found = models_json_schema([(model, "validation") for model in wanted], ref_template=REF)
+    schemas: Document = found["$defs"]
+    return schemas
+
+
+# The page
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """What the page shows of an operation: what it carries, and what comes back."""
+
+    name: str
+    summary: str
+    carried: str | None = None
+    answer: str | None = None
+
+
+@cache
+def _page() -> Document:
+    def named(model: type[BaseModel] | str | None) -> str | None:
+        return model.__name__ if isinstance(model, type) else model
+
+    routes = [
+        Entry(f"{route.method.upper()} {route.path}", route.summary, named(route.body), named(route.answer))
+        for route in ROUTES
+    ]
+    received = [
+        Entry(name, carried.__doc__ or "", carried.__name__, answer.__name__)
+        for name, (carried, answer) in {"connect": (Hello, Ready), **FROM_CLIENT}.items()
+    ]
+    sent = [Entry(name, model.__doc__ or "", model.__name__) for name, model in FROM_SERVER.items()]
+    schemas = {**openapi()["components"]["schemas"], **asyncapi("", False)["components"]["schemas"]}
+    shapes = {name: _fields(schema) for name, schema in sorted(schemas.items()) if name != Nothing.__name__}
+    return {"routes": routes, "received": received, "sent": sent, "shapes": shapes, "schemas": schemas}
+
+
+def _fields(schema: Document) -> list[tuple[str, str, bool]]:
+    """(name, type, whether it must be there) of each field; of a union its members, without names."""
+    if "oneOf" in schema:
+        return [("", _type(one), True) for one in schema["oneOf"]]
+    required = schema.get("required", ())
+    return [(name, _type(field), name in required) for name, field in schema.get("properties", {}).items()]
+
+
+def _type(field: Document) -> str:
+    """A field's type in a few words: `list of Place`, `"draining" or "user.deleted"`, `string (uuid)`."""
+    if "$ref" in field:
+        return str(field["$ref"]).rpartition("/")[2]
+    if "anyOf" in field or "oneOf" in field:
+        return " or ".join(map(_type, field.get("anyOf") or field["oneOf"]))
+    if "const" in field or "enum" in field:
+        return " or ".join(f'"{value}"' for value in field.get("enum", [field.get("const")]))
+    if field.get("type") == "array":
+        return f"list of {_type(field['items'])}"
+    kind = str(field.get("type", "anything"))
+    return f"{kind} ({field['format']})" if "format" in field else kind
+
+
+def document_routes() -> Blueprint:
+    routes = Blueprint("documents", __name__, url_prefix="/api")
+
+    @routes.get("/openapi.json")
+    def openapi_document() -> ResponseReturnValue:
+        return openapi()
+
+    @routes.get("/asyncapi.json")
+    def asyncapi_document() -> ResponseReturnValue:
+        return asyncapi(request.host, request.is_secure)
+
+    @routes.get("/docs")
+    def docs() -> ResponseReturnValue:
+        return render_template("docs.html", **_page())
+
+    return routes
