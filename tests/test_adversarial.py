@@ -241,6 +241,13 @@ def test_a_model_that_forgets_how_to_talk_ends_the_stage_and_the_one_before_is_k
     assert load_checkpoint(tmp_path / "kept").metrics["rounds"] == adrift.position.round - 2
 
 
+def test_a_model_whose_weights_are_no_numbers_any_more_is_not_kept(store, tmp_path):
+    adrift = stage(store, tmp_path, learning_rate=1e30, validate_every=1)
+    adrift.run(quiet())
+    assert adrift.position.is_stopped
+    assert load_checkpoint(tmp_path / "kept").metrics["rounds"] == adrift.position.round - 1
+
+
 def test_a_language_model_is_refused_a_stage_that_teaches_relevance(tmp_path):
     recipe = tmp_path / "recipe.toml"
     recipe.write_text(

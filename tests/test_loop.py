@@ -126,14 +126,14 @@ def test_steps_gone_through_twice_are_recorded_once(store, tmp_path, monkeypatch
 
 @pytest.mark.parametrize("key", ["batch_size", "max_turns"])
 def test_a_stage_is_not_carried_on_with_batches_cut_in_another_way(store, tmp_path, monkeypatch, key):
-    monkeypatch.setattr("training.loop.SAVE_SECONDS", 0)
+    monkeypatch.setattr("training.resuming.SAVE_SECONDS", 0)
     crash_at(stage(store, tmp_path / "run", carry_state=True), 3)
     with pytest.raises(ValueError, match=f"was begun with {key} = "):
         stage(store, tmp_path / "run", carry_state=True, **{key: 5})
 
 
 def test_a_stage_that_crashed_goes_on_from_its_last_save(store, tmp_path, monkeypatch):
-    monkeypatch.setattr("training.loop.SAVE_SECONDS", 0)
+    monkeypatch.setattr("training.resuming.SAVE_SECONDS", 0)
     whole = stage(store, tmp_path / "whole")
     whole.run(quiet())
     crash_at(stage(store, tmp_path / "crashed"), 9)
@@ -215,6 +215,14 @@ def test_a_run_of_another_network_is_refused_with_one_sentence(store, tmp_path):
     stage(store, tmp_path / "run").run(quiet())
     with pytest.raises(ValueError, match="other sizes"):
         stage(store, tmp_path / "run", sizes={"state_size": 9})
+
+
+@pytest.mark.parametrize("learning_rate", [1e4, 1e30])
+def test_learning_that_goes_astray_ends_with_one_sentence(store, tmp_path, learning_rate):
+    adrift = stage(store, tmp_path, learning_rate=learning_rate, warmup_steps=0, batch_size=20)
+    with pytest.raises(ValueError, match=r"^Learning went astray in .*; lower the learning rate, .* again\.$"):
+        adrift.run(quiet())
+    assert not (tmp_path / "kept").exists()
 
 
 def test_a_corpus_without_dialogues_is_refused_with_one_sentence(store, tmp_path):

@@ -10,7 +10,7 @@ Shapes: N rows, R responses, Q packed tokens, T tokens, E embedding, S state, V 
 import math
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -29,11 +29,11 @@ from data.store import TokenStore
 from data.vocabulary import Vocabulary
 from training.config import AdversarialConfig, StageConfig
 from training.discriminator import HUMAN, MACHINE, Discriminator, ends, random_beginnings
-from training.loop import perplexities
+from training.loop import autocast, descend, perplexities
 from training.measures import distinct
 from training.objective import Objective
 from training.policy import Replies, make_critic, policy_loss, sample, unpacked
-from training.resuming import SAVE_SECONDS, add_row, load_latest, patient_ctrl_c, save_latest
+from training.resuming import add_row, go_through, load_latest, save_latest
 
 
 @torch.no_grad()
@@ -125,23 +125,19 @@ class AdversarialStage:
 
     def run(self, console: Console) -> HRED:
         """Trains to the end of the stage and returns the model it keeps; Ctrl-C as in `training.loop.Stage.run`."""
-        with _progress(console, self.config.rounds) as show, patient_ctrl_c() as pressed:
-            self._run(console, show, pressed)
+        with _progress(console, self.config.rounds) as show:
+            go_through(self._steps(console, show), self._save)
         return load_checkpoint(self.folder / "kept").model.requires_grad_(True)
 
-    def _run(self, console: Console, show: Callable[[int], None], pressed: Callable[[], bool]) -> None:
-        last_save = time.monotonic()
+    def _steps(self, console: Console, show: Callable[[int], None]) -> Iterator[bool]:
+        """Validations and rounds to the end of the stage, and of each whether it was a validation."""
         while not self._is_finished():
             if due := self._is_validation_due():
                 self._validate(console)
             else:
                 self._advance()
             show(self.position.round)
-            if due or pressed() or time.monotonic() - last_save > SAVE_SECONDS:
-                self._save()
-                last_save = time.monotonic()
-            if pressed():
-                raise KeyboardInterrupt
+            yield due
 
     def _is_validation_due(self) -> bool:
         position, config = self.position, self.config
@@ -170,23 +166,27 @@ class AdversarialStage:
 
     def _teach_discriminator(self) -> None:
         batch = self._random_batch()
-        with self._autocast():
+        with autocast(self.precision):
             with torch.no_grad():
                 states = self._states(batch)
             replies = sample(self.model, states, self.config.max_tokens, self.config.temperature)
             loss = discriminator_loss(self.discriminator.train(), batch, replies, self.config.max_tokens)
-        _descend(loss, self.discriminator_optimiser, self.discriminator, self.config.clip_norm)
+        self._descend(loss, self.discriminator_optimiser, self.discriminator)
 
     def _teach_generator(self) -> None:
         batch = self._random_batch()
-        with self._autocast():
+        with autocast(self.precision):
             states = self._states(batch)
             replies = sample(self.model, states, self.config.max_tokens, self.config.temperature)
             rewards = rewards_of(self.discriminator.eval(), batch, replies)
             policy, surprise = policy_loss(self.model, self.critic, states, replies, rewards, self.config.temperature)
             forced = self.objective(self.model, batch).total
             loss = policy + surprise + self.config.teacher_forcing_weight * forced
-        _descend(loss, self.optimiser, self.model, self.config.clip_norm)
+        self._descend(loss, self.optimiser, self.model)
+
+    def _descend(self, loss: Tensor, optimiser: torch.optim.Optimizer, clipped: nn.Module) -> None:
+        loss.backward()
+        descend(optimiser, clipped, self.config.clip_norm, self.folder)
 
     def _random_batch(self) -> Batch:
         places = torch.randint(len(self._windows), (self.config.batch_size,))
@@ -197,12 +197,9 @@ class AdversarialStage:
         _, states = self.model.read(batch)
         return states[batch.states]
 
-    def _autocast(self) -> AbstractContextManager[object]:
-        return torch.autocast("cpu", torch.bfloat16) if self.precision == "bfloat16" else nullcontext()
-
     def _validate(self, console: Console) -> None:
         position, config = self.position, self.config
-        with self._autocast():
+        with autocast(self.precision):
             figures = perplexities(self.model, self.validation, self._foretold) | self._judge_samples()
         position.validated_at = position.round
         position.best_perplexity = min(position.best_perplexity, figures["perplexity"])
@@ -270,15 +267,6 @@ class AdversarialStage:
 
     def _save(self) -> None:
         save_latest(self.folder, self.position, self._parts, {})
-
-
-def _descend(loss: Tensor, optimiser: torch.optim.Optimizer, clipped: nn.Module, norm: float) -> None:
-    if not torch.isfinite(loss):
-        raise ValueError("The loss of stage 'adversarial' is no number any more; lower its learning rates.")
-    loss.backward()
-    torch.nn.utils.clip_grad_norm_(clipped.parameters(), norm)
-    optimiser.step()
-    optimiser.zero_grad()
 
 
 @contextmanager

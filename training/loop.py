@@ -6,7 +6,7 @@ last) validation. Knows no corpus format.
 
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
-from torch import Tensor
+from torch import Tensor, nn
 
 from chatbot.checkpoint import load_checkpoint, save_checkpoint
 from chatbot.model import HRED
@@ -25,7 +25,9 @@ from data.vocabulary import Vocabulary
 from training.config import StageConfig
 from training.curves import RECALL, draw_curves
 from training.objective import Losses, Objective, cross_entropy
-from training.resuming import SAVE_SECONDS, add_row, load_latest, patient_ctrl_c, save_latest
+from training.resuming import add_row, go_through, load_latest, save_latest
+
+_MOST_NATS = 700.0  # of which exp is a number
 
 
 @dataclass(slots=True)
@@ -100,14 +102,12 @@ class Stage:
         Ctrl-C ends it by KeyboardInterrupt once the step or the validation under way is done and saved; a second
         Ctrl-C does so at once, and the stage then goes on from its last save.
         """
-        with _progress(console, self.name, self.config.target_tokens) as show, patient_ctrl_c() as pressed:
-            self._run(console, (show, watch), pressed)
+        with _progress(console, self.name, self.config.target_tokens) as show:
+            go_through(self._steps(console, show, watch), self._save)
         return load_checkpoint(self.folder / "kept").model.requires_grad_(True)
 
-    def _run(
-        self, console: Console, watchers: Sequence[Callable[[Position], None]], pressed: Callable[[], bool]
-    ) -> None:
-        last_save = time.monotonic()
+    def _steps(self, console: Console, *watchers: Callable[[Position], None]) -> Iterator[bool]:
+        """Learns batch by batch to the end of the stage, and says of each whether a validation followed it."""
         for batch in self._batches():
             if len(batch.targets):
                 self._step(batch)
@@ -116,11 +116,7 @@ class Stage:
                 watch(self.position)
             if validated := self._is_validation_due():
                 self._validate(console)
-            if validated or pressed() or time.monotonic() - last_save > SAVE_SECONDS:
-                self._save()
-                last_save = time.monotonic()
-            if pressed():
-                raise KeyboardInterrupt
+            yield validated
 
     def _batches(self) -> Iterator[Batch]:
         """Batches from where the stage stands to where it ends; each epoch's order follows from the seed alone."""
@@ -137,16 +133,12 @@ class Stage:
         torch.manual_seed(self.seed + self.position.step)  # dropout is the same when a stage resumes
         for group in self.optimiser.param_groups:
             group["lr"] = self._learning_rate()
-        with self._autocast():
+        with autocast(self.precision):
             losses = self._losses(batch)
-        if not torch.isfinite(losses.total):
-            raise ValueError(f"The loss of stage '{self.name}' is no number any more; lower its learning_rate.")
         losses.total.backward()
         if self.position.target_tokens < self.config.frozen_words_tokens:
             self.model.embedding.weight.grad = None
-        torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.config.clip_norm)
-        self.optimiser.step()
-        self.optimiser.zero_grad()
+        descend(self.optimiser, self.model, self.config.clip_norm, self.folder)
         self.position.step += 1
         self.position.target_tokens += len(batch.targets)
         self.position.seconds += time.monotonic() - started
@@ -182,15 +174,16 @@ class Stage:
 
     def _validate(self, console: Console) -> None:
         position = self.position
-        with self._autocast():
+        with autocast(self.precision):
             figures = perplexities(self.model, self.validation, self.config)
+        _demand_bounds(figures["perplexity"], self.folder)
         self._judge(figures)
         self._record(figures)
         speed = position.target_tokens / max(position.seconds, 1e-9)
         console.print(
             f"{self.name}: {position.target_tokens:,} target tokens, {speed:,.0f}/s, "
             f"perplexity {figures['perplexity']:.1f} (without the state {figures['perplexity_without_state']:.1f}, "
-            f"on the last batch learned {math.exp(self._training_loss):.1f})"
+            f"on the last batch learned {_exp(self._training_loss):.1f})"
             + (f", recall@1 of 10 {figures[RECALL]:.2f}" if RECALL in figures else ""),
             soft_wrap=True,
         )
@@ -211,9 +204,6 @@ class Stage:
         add_row(self.folder, asdict(self.position) | learned | figures, "step")
         draw_curves(self.folder / "metrics.jsonl", self.folder / "curves.png", self.name)
 
-    def _autocast(self) -> AbstractContextManager[object]:
-        return torch.autocast("cpu", torch.bfloat16) if self.precision == "bfloat16" else nullcontext()
-
     @property
     def _parts(self) -> dict[str, torch.nn.Module | torch.optim.Optimizer]:
         return {"model": self.model, "optimiser": self.optimiser}
@@ -221,6 +211,29 @@ class Stage:
     def _save(self) -> None:
         carried_on = {} if self._last_states is None else {"last_states": self._last_states}
         save_latest(self.folder, self.position, self._parts, carried_on)
+
+
+def autocast(precision: str) -> AbstractContextManager[object]:
+    """Products in bfloat16 where that is the precision."""
+    return torch.autocast("cpu", torch.bfloat16) if precision == "bfloat16" else nullcontext()
+
+
+def descend(optimiser: torch.optim.Optimizer, clipped: nn.Module, norm: float, folder: Path) -> None:
+    """A step along the gradients there are, those of `clipped` no longer than `norm`; then there are none.
+
+    Raises ValueError with a sentence on the stage in `folder`, and changes no weight, where they are no numbers.
+    """
+    _demand_bounds(float(nn.utils.clip_grad_norm_(clipped.parameters(), norm)), folder)
+    optimiser.step()
+    optimiser.zero_grad()
+
+
+def _demand_bounds(value: float, folder: Path) -> None:
+    if not math.isfinite(value):
+        raise ValueError(
+            f"Learning went astray in {folder}: its loss has no bounds any more; lower the learning rate, and remove "
+            "the folder to begin the stage again."
+        )
 
 
 def carried(model: HRED, batch: Batch, last_states: Tensor | None) -> Tensor | None:
@@ -255,10 +268,15 @@ def perplexities(model: HRED, store: TokenStore, config: StageConfig) -> dict[st
         found, tried = _recall(model, before, vectors[batch.responses]) if model.has_relevance else (0.0, 0)
         hits, trials = hits + found, trials + tried
     figures = {
-        "perplexity": math.exp(total / max(targets, 1)),
-        "perplexity_without_state": math.exp(blind / max(targets, 1)),
+        "perplexity": _exp(total / max(targets, 1)),
+        "perplexity_without_state": _exp(blind / max(targets, 1)),
     }
     return figures | {RECALL: hits / trials} if trials else figures
+
+
+def _exp(nats: float) -> float:
+    """Infinite where it is too large for a number, or of none."""
+    return math.exp(nats) if nats < _MOST_NATS else math.inf
 
 
 def _entropy(model: HRED, batch: Batch, before: Tensor) -> float:

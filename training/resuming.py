@@ -6,18 +6,18 @@ for each validation.
 
 import json
 import signal
-from collections.abc import Callable, Iterator, Mapping
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, TypeVar
 
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from chatbot.checkpoint import in_layers
+from chatbot.checkpoint import in_layers, save_weights
 
 SAVE_SECONDS = 120  # between two saves, at the most
 
@@ -31,7 +31,7 @@ def save_latest(folder: Path, position: Any, parts: Parts, more: Mapping[str, Te
     for of, part in parts.items():
         tensors |= {f"{of}.{name}": value for name, value in _tensors(part).items()}
     fresh = folder / ".latest.safetensors"
-    save_file(tensors, fresh, metadata={"position": json.dumps(asdict(position))})
+    save_weights(tensors, fresh, {"position": json.dumps(asdict(position))})
     fresh.replace(folder / "latest.safetensors")
 
 
@@ -68,8 +68,23 @@ def add_row(folder: Path, row: dict[str, Any], counter: str) -> None:
     fresh.replace(metrics)
 
 
+def go_through(steps: Iterable[bool], save: Callable[[], None]) -> None:
+    """Takes the steps of a stage and saves where one says that it must, now and then besides, and at Ctrl-C.
+
+    Ctrl-C ends it by KeyboardInterrupt once the step under way is done and saved, pressed again at once.
+    """
+    last_save = time.monotonic()
+    with _patient_ctrl_c() as pressed:
+        for must_be_saved in steps:
+            if must_be_saved or pressed() or time.monotonic() - last_save > SAVE_SECONDS:
+                save()
+                last_save = time.monotonic()
+            if pressed():
+                raise KeyboardInterrupt
+
+
 @contextmanager
-def patient_ctrl_c() -> Iterator[Callable[[], bool]]:
+def _patient_ctrl_c() -> Iterator[Callable[[], bool]]:
     """Tells whether Ctrl-C was pressed instead of breaking off in mid-step; pressed again, it breaks off."""
     presses: list[int] = []
 
