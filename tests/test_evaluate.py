@@ -169,6 +169,7 @@ def test_what_cannot_be_evaluated_is_one_sentence_and_exit_code_2():
         assert result.exit_code == 2, arguments
         assert "Traceback" not in result.output
         assert result.stderr.strip().splitlines()[-1].startswith("Error: ")
+    assert "make prepared with `chatbot prepare`" in evaluate("model", "prepared").stderr
 
 
 def test_a_name_that_the_picture_would_take_is_refused_before_anything_is_measured() -> None:
@@ -180,6 +181,27 @@ def test_a_name_that_the_picture_would_take_is_refused_before_anything_is_measur
     )
     assert not Path("figures.PNG").exists()
     assert not Path("replies.jsonl").exists()
+
+
+@pytest.mark.parametrize(
+    ("files", "told"),
+    [
+        (
+            ("--json", "out/a.json", "--replies", "out/a.json"),
+            "out/a.json is written by --json; give --replies another",
+        ),
+        (("--json", "out/a.json", "--replies", "out/a.png"), "out/a.png is written by --json; give --replies another"),
+        (("--json", "folder.json"), "folder.png cannot be used"),
+    ],
+)
+def test_figures_that_could_not_be_kept_are_not_measured(files: tuple[str, ...], told: str) -> None:
+    tiny_checkpoint(Path("model"))
+    Path("folder.png").mkdir()
+    result = evaluate("model", corpus(3), *files)
+    assert result.exit_code == 2
+    assert told in result.stderr
+    assert "Foretelling" not in result.stderr
+    assert not Path("folder.json").exists()
 
 
 def test_replies_are_measured_with_and_without_those_of_an_index() -> None:

@@ -137,10 +137,10 @@ def adversuc(
     """
     vocabulary = vocabulary_of(prepared)
     shares = {"train": count, "validation": count // 5, "test": count // 5}
+    stores = {split: TokenStore.open(prepared / corpus / split) for split in shares}
     splits = []
     for split, many in shares.items():
-        store = TokenStore.open(prepared / corpus / split)
-        splits.append(_responses(checkpoint, vocabulary, store, DECODINGS[decoding], many, seed, track))
+        splits.append(_responses(checkpoint, vocabulary, stores[split], DECODINGS[decoding], many, seed, track))
         if len(splits[-1].contexts) < 10:
             raise ValueError(f"{prepared / corpus / split} holds too few responses to be judged; prepare more.")
     found = {

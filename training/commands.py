@@ -141,15 +141,15 @@ def evaluate(
     if judges and not judges.is_dir():
         raise UserError(f"There are no judges in {judges}; leave --judges out, or train them with `chatbot judges`.")
     with told_to_user(ValueError):
-        if out is not None:
-            picture_of(out)  # refuses a name that the picture would take, before anything is measured
+        taken = [] if out is None else [out, picture_of(out)]
+        if replies in taken:
+            raise UserError(f"{replies} is written by --json; give --replies another name.")
+        _demand_writable(*taken, replies)
         loaded, jury = load_checkpoint(checkpoint), load_judges(judges or default_folder())
         responses = open_responses(loaded)
         decoding = DEFAULT if retrieved is None else replace(DEFAULT, retrieved=retrieved)
         if retrieved and responses is None:
             raise UserError(f"{loaded.id} has no index of responses; make one with `chatbot models index`.")
-        for file in filter(None, (out, replies)):
-            file.parent.mkdir(parents=True, exist_ok=True)
         dialogues = read_dialogues(corpus, lambda name, reason: click.echo(f"Skipped in {name}: {reason}.", err=True))
         with Progress(console=Console(stderr=True)) as bar:
 
@@ -201,9 +201,9 @@ def adversuc(
         def track(items: Sequence[Item], what: str) -> Iterable[Item]:
             return bar.track(items, description=what)
 
+        _demand_writable(out)
         report = measure(load_checkpoint(checkpoint), prepared, corpus, decoding, contexts, seed, track)
         if out is not None:
-            out.parent.mkdir(parents=True, exist_ok=True)
             out.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
     Console().print(table_of(report))
 
@@ -235,12 +235,23 @@ def results(only: tuple[str, ...], corpora: Path, run: Path, out: Path, target_t
     try:
         with told_to_user(ValueError):
             names = [] if page else chosen_jobs(only)
+            out.mkdir(parents=True, exist_ok=True)  # or refuse before anything is measured
             setting = Setting(corpora, run, target_tokens or BUDGET)
             measure(names, setting, out, lambda: write_page(out), Console(stderr=True))
             click.echo(f"Wrote {write_page(out)}.")
     except KeyboardInterrupt:
         click.echo("Stopped; what was done is kept, and the same command goes on.", err=True)
         raise SystemExit(130) from None
+
+
+def _demand_writable(*files: Path | None) -> None:
+    """Makes the folders of files that are to be written. Raises OSError where one could not be, before the work."""
+    for file in filter(None, files):
+        file.parent.mkdir(parents=True, exist_ok=True)
+        is_new = not file.exists()
+        file.open("a").close()
+        if is_new:
+            file.unlink()
 
 
 def _prepare_if_missing(context: click.Context, corpus: "CorpusConfig") -> None:

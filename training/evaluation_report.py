@@ -30,7 +30,8 @@ _NAMES = {
     "fluency_share": "fluency",
     "mean_length": "mean length",
 }
-_SHARES = ("recall_at_1_of_10", "unique_share", "dull_share", "repeat_share", "fit_share", "fluency_share")
+_SHARES = ("recall_at_1_of_10", "distinct_1", "distinct_2", "unique_share", "dull_share", "repeat_share", "fit_share",
+           "fluency_share")  # fmt: skip
 _PERPLEXITIES = ("perplexity", "last_utterance_perplexity", "shuffled_perplexity")
 
 
@@ -77,7 +78,7 @@ def draw(report: dict[str, Any], turns: list[dict[str, Any]], picture: Path) -> 
     _bars(perplexities, {"model": report}, _PERPLEXITIES)
     perplexities.set(title="perplexity a token")
     _bars(shares, {"model": report, **_others(report)}, _SHARES)
-    shares.set(title=f"shares, of {report['contexts']:,} replies", ylim=(0, 1))
+    shares.set(title=f"of {report['contexts']:,} replies", ylim=(0, 1))
     shares.legend()
     for who, key, speaker in (("model", "reply", MODEL), ("people", "human", HUMANS)):
         words = [len(turn[key].split()) for turn in turns]

@@ -18,7 +18,8 @@ from data.dialogues import Dialogue, DialogueReader
 from data.preparation import clean
 from data.store import TokenStore
 from data.tokenizer import detokenise
-from data.vocabulary import UNK, Vocabulary
+from data.vocabulary import UNK
+from training.train import vocabulary_of
 
 Tokens = Sequence[str]
 Utterance = TypeVar("Utterance")
@@ -98,7 +99,7 @@ def rivals(contexts: Sequence[Context], count: int, random: np.random.Generator)
 
 def _prepared(folder: Path) -> Iterator[list[Tokens]]:
     """The test split of the dialogues or, where there are none, as in corpora for translation, of the pairs."""
-    tokens = Vocabulary.load(folder / "vocabulary.json").tokens
+    tokens = vocabulary_of(folder).tokens
     dialogues, pairs = (TokenStore.open(folder / kind / "test") for kind in ("dialogues", "pairs"))
     store = dialogues if len(dialogues) else pairs
     for number in range(len(store)):
