@@ -13,15 +13,16 @@ import threading
 import time
 import uuid
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import closing, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 from sqlalchemy import (
     JSON,
+    ColumnElement,
     DateTime,
     Engine,
     ForeignKey,
@@ -38,6 +39,7 @@ from sqlalchemy import (
     func,
     literal,
     make_url,
+    or_,
     select,
     text,
     true,
@@ -54,6 +56,7 @@ from chatbot.reply import CONTEXT_TURNS
 DEFAULT_DATABASE = f"sqlite:///{home()}/chatbot.db"
 TITLE_CHARACTERS = 60
 SOURCE = "hred-chatbot"
+LEASE_SECONDS = 10  # a started reply is its worker's for as long, unless the worker says again that it is at work
 REVIEW_TURNS = 5  # that are shown before a reply to be reviewed
 BUSY_MS = 30_000  # SQLite's writers wait for one another as long
 
@@ -154,8 +157,8 @@ class Turn(Base):
     """An utterance with its speaker and place.
 
     `state` is the dialogue state after it, made by `checkpoint`; `seq` that of the event which announced it.
-    A bot's turn exists, with status 'started', from the moment its question is accepted: a server that dies in
-    between finds it there and answers it.
+    A bot's turn exists, with status 'started', from the moment its question is accepted: whoever finds it there with
+    nobody at work on it (`worker`, as long as it is `leased_until`) answers it.
     """
 
     __tablename__ = "turns"
@@ -184,6 +187,8 @@ class Turn(Base):
     seq: Mapped[int]
     created_at: Mapped[datetime] = mapped_column(default=now)
     is_retrieved: Mapped[bool] = mapped_column("retrieved", default=False)  # somebody's words from a corpus
+    worker: Mapped[str | None] = mapped_column(String(200))
+    leased_until: Mapped[datetime | None]
 
 
 class Event(Base):
@@ -215,7 +220,6 @@ class TrainingRun(Base):
 
     __tablename__ = "training_runs"
     id: Mapped[str] = mapped_column(String(36), primary_key=True)
-    kind: Mapped[str] = mapped_column(String(16), default="retrain")
     status: Mapped[str] = mapped_column(String(16), default="running")
     parent_checkpoint: Mapped[str] = mapped_column(String(200))
     checkpoint: Mapped[str | None] = mapped_column(String(200))
@@ -235,7 +239,6 @@ class LessonTurn:
     rating: int
     better_text: str | None
     is_retrieved: bool
-    created_at: datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -310,10 +313,15 @@ class FinishedReply:
 
 
 class History:
-    """The stored conversations. Safe to share between threads; every public method is one transaction."""
+    """The stored conversations. Safe to share between threads; every public method is one transaction.
 
-    def __init__(self, engine: Engine) -> None:
+    `worker` is who writes the replies that are started here. Of several workers' leases the machines' clocks decide:
+    they have to agree within a few seconds.
+    """
+
+    def __init__(self, engine: Engine, worker: str = "") -> None:
         self.engine = engine
+        self.worker = worker
         self._reads = sessionmaker(engine, expire_on_commit=False)
         self._writes = sessionmaker(engine.execution_options(immediate=True), expire_on_commit=False)
         # SQLite's waiting writers poll; within one process a lock hands over at once and in turn.
@@ -434,7 +442,7 @@ class History:
             if parent_id is not None:
                 _turn(session, conversation, parent_id, "bot")
             parent_id = parent_id or conversation.active_leaf_id
-            return _accept(session, conversation, client_msg_id, text, parent_id)
+            return _accept(session, conversation, client_msg_id, text, parent_id, self.worker)
 
     def edit_message(
         self, user_id: str, conversation_id: str, message_id: str, client_msg_id: str, text: str
@@ -445,7 +453,7 @@ class History:
             if earlier := _earlier(session, conversation, client_msg_id, text):
                 return earlier
             edited = _turn(session, conversation, message_id, "user")
-            return _accept(session, conversation, client_msg_id, text, edited.parent_id)
+            return _accept(session, conversation, client_msg_id, text, edited.parent_id, self.worker)
 
     def regenerate_reply(self, user_id: str, conversation_id: str, reply_id: str) -> Accepted:
         """Start another reply to the message that `reply_id` answered."""
@@ -453,7 +461,7 @@ class History:
             conversation = _locked(session, conversation_id, user_id)
             message = session.get_one(Turn, _turn(session, conversation, reply_id, "bot").parent_id)
             _refuse_busy(session, conversation)
-            reply, started = _start_reply(session, conversation, message)
+            reply, started = _start_reply(session, conversation, message, self.worker)
             unanswered = _unanswered(session, conversation, reply)
             return Accepted(message.id, reply.id, reply.seq, events=(started,), unanswered=unanswered)
 
@@ -475,12 +483,35 @@ class History:
         with self._reads() as session:
             return _turn(session, _owned(session, conversation_id, user_id), reply_id, "bot").status
 
-    def unanswered(self) -> list[Unanswered]:
-        """Every reply that was started and never ended, oldest first: what a starting server carries on with."""
+    def take_over(self, limit: int, *, own: bool = False) -> list[Unanswered]:
+        """Up to `limit` started replies that nobody is at work on, oldest first; from now on they are this worker's.
+
+        Each is given to one worker only. With `own` also those that a worker of this name left behind when it died.
+        """
+        if not self._any_abandoned(own):
+            return []  # without waiting for SQLite's writers
         query = select(Turn, Conversation).join(Conversation, Turn.conversation_id == Conversation.id)
-        with self._reads() as session:
-            rows = session.execute(query.where(Turn.status == "started").order_by(Turn.created_at)).all()
+        query = query.where(Turn.status == "started", self._is_abandoned(own)).order_by(Turn.created_at).limit(limit)
+        with self._write() as session:
+            rows = session.execute(query.with_for_update(of=Turn, skip_locked=True)).all()
+            for turn, _ in rows:
+                turn.worker, turn.leased_until = self.worker, _lease()
             return [_unanswered(session, conversation, turn) for turn, conversation in rows]
+
+    def renew(self, reply_ids: Collection[str]) -> set[str]:
+        """Keep these replies this worker's -> those of them that still are; the others ended or were taken over."""
+        mine = update(Turn).where(Turn.id.in_(reply_ids), Turn.worker == self.worker, Turn.status == "started")
+        with self._write() as session:
+            return set(session.scalars(mine.values(leased_until=_lease()).returning(Turn.id)))
+
+    def _any_abandoned(self, own: bool) -> bool:
+        with self._reads() as session:
+            found = session.scalar(select(Turn.id).where(Turn.status == "started", self._is_abandoned(own)).limit(1))
+        return found is not None
+
+    def _is_abandoned(self, own: bool) -> ColumnElement[bool]:
+        unleased = or_(Turn.leased_until.is_(None), Turn.leased_until < now())
+        return or_(unleased, Turn.worker == self.worker) if own else unleased
 
     def set_feedback(
         self, user_id: str, conversation_id: str, reply_id: str, rating: int, better_text: str | None
@@ -631,6 +662,10 @@ class History:
             return list(session.scalars(query.limit(limit)))
 
 
+def _lease() -> datetime:
+    return now() + timedelta(seconds=LEASE_SECONDS)
+
+
 def _hash(token: str) -> str:
     return hashlib.sha256(token.encode()).hexdigest()
 
@@ -676,7 +711,7 @@ def _message(turn: Turn) -> dict[str, Any]:
 
 def _lesson_turn(turn: Turn, feedback: Feedback | None) -> LessonTurn:
     rating, better_text = (feedback.rating, feedback.better_text) if feedback else (0, None)
-    return LessonTurn(turn.speaker, turn.text, rating, better_text, turn.is_retrieved, turn.created_at)
+    return LessonTurn(turn.speaker, turn.text, rating, better_text, turn.is_retrieved)
 
 
 def _turn(session: Session, conversation: Conversation, turn_id: str, speaker: str) -> Turn:
@@ -713,11 +748,11 @@ def _refuse_busy(session: Session, conversation: Conversation) -> None:
 
 
 def _accept(
-    session: Session, conversation: Conversation, client_msg_id: str, text: str, parent_id: str | None
+    session: Session, conversation: Conversation, client_msg_id: str, text: str, parent_id: str | None, worker: str
 ) -> Accepted:
     _refuse_busy(session, conversation)
     message, created = _add_user_turn(session, conversation, client_msg_id, text, parent_id)
-    reply, started = _start_reply(session, conversation, message)
+    reply, started = _start_reply(session, conversation, message, worker)
     untitled = conversation.title is None
     if untitled:
         conversation.title = " ".join(text.split())[:TITLE_CHARACTERS]
@@ -756,7 +791,7 @@ def _add_user_turn(
     return turn, _append(session, conversation, "message.created", data)
 
 
-def _start_reply(session: Session, conversation: Conversation, message: Turn) -> tuple[Turn, Event]:
+def _start_reply(session: Session, conversation: Conversation, message: Turn, worker: str) -> tuple[Turn, Event]:
     turn = Turn(
         id=new_id(),
         conversation_id=conversation.id,
@@ -766,6 +801,8 @@ def _start_reply(session: Session, conversation: Conversation, message: Turn) ->
         status="started",
         seq=conversation.last_seq + 1,
         created_at=now(),
+        worker=worker,
+        leased_until=_lease(),
     )
     session.add(turn)
     conversation.active_leaf_id = turn.id
@@ -835,8 +872,8 @@ def _ancestors(session: Session, turn: Turn, count: int) -> list[Turn]:
 # Opening
 
 
-def open_history(url: str, *, create: bool = True) -> History:
-    """Open (and, with `create`, first make) the database and bring its tables up to date.
+def open_history(url: str, *, create: bool = True, worker: str = "") -> History:
+    """Open (and, with `create`, first make) the database and bring its tables up to date; `worker` as in History.
 
     Raises DatabaseError with one clear sentence.
     """
@@ -857,7 +894,7 @@ def open_history(url: str, *, create: bool = True) -> History:
     except (SQLAlchemyError, OSError) as error:
         reason = str(getattr(error, "orig", None) or error).strip().splitlines()[0]
         raise DatabaseError(f"The database {_shown(parsed)} cannot be used: {reason}.") from error
-    return History(engine)
+    return History(engine, worker)
 
 
 def connect(url: URL | str) -> Engine:

@@ -28,6 +28,17 @@ def history() -> None:
     """Read, take and erase the stored conversations."""
 
 
+@history.command()
+@_database
+def migrate(database: str | None) -> None:
+    """Make the database, or bring its tables up to date: before several servers start on it.
+
+    A server does so itself.
+    """
+    with _open(database, create=True):
+        click.echo("The tables are up to date.")
+
+
 @history.command("list")
 @_database
 def list_conversations(database: str | None) -> None:
@@ -138,12 +149,12 @@ def _printable(text: str) -> str:
 
 
 @contextmanager
-def _open(database: str | None) -> Iterator["History"]:
-    """An existing database; a reader that leaves early (`| head`) is no error."""
+def _open(database: str | None, *, create: bool = False) -> Iterator["History"]:
+    """An existing database, or with `create` a new one; a reader that leaves early (`| head`) is no error."""
     from chatbot.history import DEFAULT_DATABASE, DatabaseError, open_history
 
     try:
-        stored = open_history(database or DEFAULT_DATABASE, create=False)
+        stored = open_history(database or DEFAULT_DATABASE, create=create)
     except DatabaseError as error:
         raise UserError(str(error)) from error
     try:

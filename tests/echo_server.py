@@ -19,11 +19,16 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 @click.option("--port", type=int, default=0)
 @click.option("--database", required=True)
 @click.option("--delay", type=float, default=0.0, help="Seconds before each word of a reply.")
-def main(host: str, port: int, database: str, delay: float) -> None:
+@click.option("--lease", type=float, help="Seconds that a reply is its worker's, other than usual.")
+def main(host: str, port: int, database: str, delay: float, lease: float | None) -> None:
+    from chatbot import history
     from tests.echo_engine import EchoEngine
+    from web import conversations
     from web.config import Settings
     from web.server import run
 
+    if lease:
+        history.LEASE_SECONDS, conversations.RENEW_SECONDS = lease, lease / 4
     settings = Settings.from_environment(os.environ, host=host, port=port, database=database)
     run(settings, lambda: EchoEngine(delay))
 

@@ -1,17 +1,17 @@
 from collections import Counter
-from datetime import UTC, datetime
 
 import pytest
 
 from chatbot.history import Lesson, LessonTurn
 from data.dialogues import Dialogue
-from training.lessons import cleaned, of_conversation, of_log, read_logs
-
-NOW = datetime(2026, 1, 1, tzinfo=UTC)
+from data.store import TokenStore
+from data.vocabulary import Vocabulary
+from training.gate import FEWEST
+from training.lessons import Taught, _split, cleaned, of_conversation, of_log, read_logs, write_stores
 
 
 def said(speaker: str, text: str, rating: int = 0, better: str | None = None, retrieved: bool = False) -> LessonTurn:
-    return LessonTurn(speaker, text, rating, better, retrieved, NOW)
+    return LessonTurn(speaker, text, rating, better, retrieved)
 
 
 def conversation(*turns: LessonTurn) -> Lesson:
@@ -93,3 +93,44 @@ def test_the_first_line_that_cannot_be_read_is_named_and_the_others_are_read(tmp
     assert len(list(read_logs([tmp_path / "logs.jsonl"], dropped, skipped))) == 3
     assert sum(dropped.values()) == 1
     assert any("logs.jsonl" in one and "line 3" in one for one in skipped)
+
+
+def taught(number: int, *texts: str, weight: float = 1.0) -> Taught:
+    utterances = texts or (f"What is {number} and {number * 7}?", f"It is {number * 13} of {number * 17}.")
+    return Taught(f"c{number}", None, "log", utterances, (0.0, *[weight] * (len(utterances) - 1)))
+
+
+def parts_of(lessons: list[Taught]) -> dict[str, set[str]]:
+    return {name: {one.id for one in part} for name, part in _split(lessons).items()}
+
+
+def test_what_was_learned_from_once_is_judged_by_never_however_many_conversations_come():
+    lessons = [taught(number) for number in range(600)]
+    learned: set[str] = set()
+    for count in (20, 25, 50, 100, 300, 600):
+        parts = parts_of(lessons[:count])
+        assert len(parts["test"]) >= FEWEST
+        assert parts["validation"]
+        assert not learned & parts["test"]
+        learned |= parts["train"]
+
+
+def test_what_is_only_disliked_is_not_what_the_gate_has_too_few_of():
+    lessons = [*(taught(number, weight=-0.5) for number in range(100)), *(taught(number) for number in range(100, 120))]
+    held_out = _split(lessons)
+    assert sum(one.has_response for one in held_out["test"]) >= FEWEST
+    assert any(one.has_response for one in held_out["validation"])
+
+
+def test_the_gate_judges_by_no_copy_of_what_was_learned(tmp_path):
+    vocabulary = Vocabulary(["<pad>", "<unk>", "<bos>", "<eos>", "it", "is"])
+    same = [taught(number, "What is it?", "It is tea, of course!") for number in range(30)]
+    write_stores(tmp_path / "same", same, vocabulary)
+    write_stores(tmp_path / "other", [taught(number) for number in range(30)], vocabulary)
+
+    def judged(store: TokenStore) -> int:
+        return sum(int((store.weights_of(place) > 0).sum()) for place in range(len(store)))
+
+    assert judged(TokenStore.open(tmp_path / "same" / "test")) == 0
+    assert judged(TokenStore.open(tmp_path / "same" / "validation")) > 0
+    assert judged(TokenStore.open(tmp_path / "other" / "test")) >= FEWEST

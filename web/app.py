@@ -2,14 +2,12 @@
 
 import logging
 import sys
-from contextlib import suppress
-from functools import partial
-from typing import Any, cast
+from typing import cast
 
 import structlog
-from engineio.exceptions import SocketIsClosedError
 from flask import Flask
 from flask_socketio import SocketIO
+from werkzeug.middleware.proxy_fix import ProxyFix
 
 from chatbot.history import open_history
 from web.config import Settings
@@ -18,6 +16,7 @@ from web.events import Events
 from web.operator import Operator
 from web.protocol import TextPacket
 from web.routes import add_routes
+from web.workers import WORKERS, Clients
 
 
 def configure_logging() -> None:
@@ -35,17 +34,20 @@ def configure_logging() -> None:
     logging.getLogger("engineio.server").addFilter(lambda record: record.msg != "message handler error")
 
 
-def create_app(settings: Settings, engine: Engine) -> Flask:
+def create_app(settings: Settings, engine: Engine, clients: Clients | None = None, worker: str = "") -> Flask:
     """The running service: tables up to date, the engine started, unanswered messages on their way.
 
+    `clients` reaches those of other workers too, if there are any; `worker` is what they know this one by.
     `app.extensions` holds 'socketio' and 'conversations' (call its `close` at the end).
     Raises DatabaseError, AdminTokenError, OSError.
     """
     configure_logging()
     app = Flask(__name__)
+    clients = clients or Clients()
     socketio = SocketIO(
         app,
         async_mode="threading",
+        client_manager=clients,
         async_handlers=False,  # a client's events are handled one after another, in its own connection's thread
         transports=["websocket"],  # so that any worker can take any connection
         cors_allowed_origins=list(settings.origins) if settings.origins else None,
@@ -53,21 +55,24 @@ def create_app(settings: Settings, engine: Engine) -> Flask:
         manage_session=False,
         serializer=TextPacket,
     )
-    service = ConversationService(open_history(settings.database), engine, partial(_emit, socketio), settings.keep_days)
+    if settings.proxies:
+        app.wsgi_app = ProxyFix(app.wsgi_app, settings.proxies, settings.proxies)  # type: ignore[method-assign]
+    service = ConversationService(
+        open_history(settings.database, worker=worker),
+        engine,
+        lambda user_id, event, payload: socketio.emit(event, payload, to=user_id),
+        settings,
+        lambda order, arguments: socketio.emit(order, arguments, to=WORKERS),
+    )
     app.extensions["conversations"] = service
-    Events(socketio, service, settings).register()
+    events = Events(socketio, service, settings)
+    events.register()
+    does = (service.stop_here, service.drop_here, service.repeat_here, events.dismiss_here)
+    clients.orders = {order.__name__: order for order in does}
     add_routes(app, service, settings)
     Operator(service, settings).register(app)
     service.start()
     return app
-
-
-def _emit(socketio: SocketIO, room: str | None, event: str, payload: dict[str, Any]) -> None:
-    """To each connection in the room (None: to all) by itself: one that is just leaving must not stop the rest."""
-    with suppress(KeyError):  # the last of them has left since
-        for sid, _ in socketio.server.manager.get_participants("/", room):
-            with suppress(KeyError, SocketIsClosedError):
-                socketio.emit(event, payload, to=sid)
 
 
 def drain(app: Flask, seconds: float) -> None:
@@ -75,8 +80,9 @@ def drain(app: Flask, seconds: float) -> None:
     socketio = cast(SocketIO, app.extensions["socketio"])
     service = cast(ConversationService, app.extensions["conversations"])
     service.draining = True
-    _emit(socketio, None, "notice", {"type": "draining"})
+    socketio.emit("notice", {"type": "draining"}, ignore_queue=True)
     service.close(seconds)
+    socketio.server.manager.flush(1)
     for connection in list(socketio.server.eio.sockets.values()):
         connection.close(wait=False, abort=True)  # as if the line had dropped: a client that was sent away stays away
     service.history.engine.dispose()

@@ -13,6 +13,8 @@ from data.errors import UserError
 @click.option("--port", type=int, help="Port to listen on (8000; 0 takes a free one).")
 @click.option("--database", metavar="URL", help="Where the history is kept (sqlite:///var/chatbot.db).")
 @click.option("--checkpoint", metavar="NAME", help="Who answers: live, default or a checkpoint's folder (live).")
+@click.option("--workers", type=int, metavar="N", help="Processes, each with a model of its own (1).")
+@click.option("--redis", metavar="URL", help="A Redis or Valkey for workers on several machines (none).")
 @click.option(
     "--learn/--no-learn",
     default=None,
@@ -23,9 +25,10 @@ def serve(**flags: Any) -> None:
     """Serve the chat: the page and the websocket API.
 
     What is not given as an option is taken from the environment: CHATBOT_HOST, CHATBOT_PORT, CHATBOT_DATABASE,
-    CHATBOT_CHECKPOINT, CHATBOT_LEARN, CHATBOT_KEEP_DAYS; besides CHATBOT_ORIGINS, CHATBOT_CONNECTIONS,
-    CHATBOT_CONNECTIONS_PER_USER, CHATBOT_MESSAGE_CHARACTERS, CHATBOT_EVENT_BYTES, CHATBOT_MESSAGES_PER_MINUTE and
-    CHATBOT_DRAIN_SECONDS.
+    CHATBOT_CHECKPOINT, CHATBOT_WORKERS, CHATBOT_REDIS, CHATBOT_LEARN, CHATBOT_KEEP_DAYS; besides CHATBOT_ORIGINS,
+    CHATBOT_PROXIES, CHATBOT_CONNECTIONS, CHATBOT_CONNECTIONS_PER_USER, CHATBOT_CONNECTS_PER_MINUTE,
+    CHATBOT_MESSAGE_CHARACTERS, CHATBOT_EVENT_BYTES, CHATBOT_MESSAGES_PER_MINUTE, CHATBOT_REPLIES,
+    CHATBOT_REPLIES_PER_USER and CHATBOT_DRAIN_SECONDS. The limits are each worker's own.
     """
     from web.config import Settings, SettingsError
     from web.server import run

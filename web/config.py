@@ -22,11 +22,17 @@ class Settings(BaseModel):
     database: str = DEFAULT_DATABASE
     checkpoint: str = "live"
     origins: tuple[str, ...] | None = None  # None: the server's own only; else exactly these, by commas
+    workers: Annotated[int, Field(ge=1, le=256)] = 1  # processes, each with an engine and limits of its own
+    redis: str | None = None  # by which workers of several servers reach one another
+    proxies: Annotated[int, Field(ge=0)] = 0  # that stand in front and are believed when they say who the client is
     connections: Annotated[int, Field(ge=1)] = 500
     message_characters: Annotated[int, Field(ge=1)] = 4_000
     event_bytes: Annotated[int, Field(ge=1_024)] = 64 * 1024
     messages_per_minute: Annotated[int, Field(ge=1)] = 100
     connections_per_user: Annotated[int, Field(ge=1)] = 10
+    connects_per_minute: Annotated[int, Field(ge=1)] = 1_000  # from one address, behind which may be a whole school
+    replies: Annotated[int, Field(ge=1, le=1_000)] = 500  # under way at once; an engine takes 1,024
+    replies_per_user: Annotated[int, Field(ge=1)] = 16  # with the engine at once; further ones wait for them
     learn: bool = False  # whether new conversations may be learned from where nobody chooses
     keep_days: Annotated[int, Field(ge=0, le=36_500)] = 0  # 0: for ever
     drain_seconds: Annotated[float, Field(ge=0)] = 30.0
@@ -40,6 +46,13 @@ class Settings(BaseModel):
         if not all(origin.startswith(("http://", "https://")) for origin in exact):
             raise ValueError("an origin looks like https://chat.example")
         return exact or None
+
+    @field_validator("redis")
+    @classmethod
+    def _is_redis(cls, value: str | None) -> str | None:
+        if value and not value.startswith(("redis://", "rediss://", "unix://")):
+            raise ValueError("a Redis or Valkey looks like redis://127.0.0.1:6379")
+        return value or None
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str], **flags: Any) -> "Settings":

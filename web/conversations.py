@@ -2,11 +2,15 @@
 
 A message is committed together with the reply it starts, then acknowledged, then given to the engine. The engine's
 callbacks only append to memory; one thread sends the words on, a few others write finished replies to the database.
-So a slow disk or a slow client never holds up decoding, and whatever was acknowledged is found again at the next start.
+So a slow disk or a slow client never holds up decoding.
+
+A started reply is leased to the worker that is at work on it. What was acknowledged and has lost its worker is found by
+another one, or by the next worker in the same place at its start.
 """
 
 import itertools
 import threading
+from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -19,11 +23,13 @@ from sqlalchemy.exc import InterfaceError, OperationalError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from chatbot.forgetting import forget
-from chatbot.history import Accepted, Event, FinishedReply, History, Unanswered
+from chatbot.history import LEASE_SECONDS, Accepted, Event, FinishedReply, History, Unanswered
 from chatbot.reply import DialogueState, Reply, ReplyRequest
+from web.config import Settings
 
 DELTA_SECONDS = 0.04
 RETRY_SECONDS = (0.1, 0.5, 2.0, 5.0)
+RENEW_SECONDS = LEASE_SECONDS / 4
 ERASE_SECONDS = 3_600
 DATABASE_AWAY = (OperationalError, InterfaceError, PoolTimeout)
 _WRITERS = 4
@@ -34,6 +40,10 @@ log = structlog.get_logger()
 
 class DrainingError(Exception):
     """The server is about to stop; another one, or this one after its restart, will answer."""
+
+
+class OverloadedError(Exception):
+    """As many replies are under way as this worker takes on; nothing of the message was kept."""
 
 
 class Ticket(Protocol):
@@ -56,21 +66,43 @@ class Engine(Protocol):
 
 # (user_id, event, payload) to all of a user's tabs. It never raises: a reply has to go on whoever leaves meanwhile.
 Emit = Callable[[str, str, dict[str, Any]], None]
+# (order, {argument: value}) to every worker, this one too: a public method of the service or of the events does it.
+Tell = Callable[[str, dict[str, Any]], None]
 
 
 @dataclass(slots=True)
 class RunningReply:
     """A reply being written: the words sent so far, those that wait, and the engine's ticket."""
 
-    user_id: str
-    conversation_id: str
-    reply_id: str
+    question: Unanswered
     sent: str = ""
     waiting: list[str] = field(default_factory=list)
     next_index: int = 0
     ticket: Ticket | None = None
     stopping: bool = False
     sending: threading.Lock = field(default_factory=threading.Lock)  # deltas leave in the order of their index
+
+    @property
+    def user_id(self) -> str:
+        return self.question.user_id
+
+    @property
+    def conversation_id(self) -> str:
+        return self.question.conversation_id
+
+    @property
+    def reply_id(self) -> str:
+        return self.question.reply_id
+
+    def is_of(self, **ids: str) -> bool:
+        """Whether its user_id, conversation_id and reply_id are these."""
+        return all(getattr(self, name) == id for name, id in ids.items())
+
+    def start_over(self) -> None:
+        """Send the words so far once more, with `index` from 0. The caller holds the service's lock."""
+        if self.sent:
+            self.waiting.insert(0, self.sent)
+            self.sent, self.next_index = "", 0
 
     def next_delta(self) -> dict[str, Any] | None:
         """What is to be sent now. The caller holds the service's lock."""
@@ -90,34 +122,52 @@ class RunningReply:
 
 
 class ConversationService:
-    """Sends, stops, regenerates, edits, rates; every method raises HistoryError, DrainingError or SQLAlchemyError.
+    """Sends, stops, regenerates, edits, rates.
 
-    Conversations that were not touched for `keep_days` are erased; 0 keeps them for ever.
+    Every method raises HistoryError, DrainingError, OverloadedError or SQLAlchemyError.
     """
 
-    def __init__(self, history: History, engine: Engine, emit: Emit, keep_days: int = 0) -> None:
+    def __init__(
+        self, history: History, engine: Engine, emit: Emit, settings: Settings | None = None, tell: Tell | None = None
+    ) -> None:
+        """Without `tell` there are no other workers."""
         self.history = history
         self.engine = engine
-        self.keep_days = keep_days
+        self.settings = settings or Settings()
         self.draining = False
         self._emit = emit
+        self._tell = tell or (lambda order, arguments: getattr(self, order)(**arguments))
+        self._lock = threading.Lock()  # of the next four and what is in them; never held while emitting or in SQL
         self._running: dict[str, RunningReply] = {}
-        self._lock = threading.Lock()  # of _running and what is in it; never held while emitting or in SQL
+        self._arriving = 0  # messages that were let in and are not stored yet
+        self._answering: Counter[str] = Counter()  # user -> replies with the engine
+        self._in_line: defaultdict[str, deque[RunningReply]] = defaultdict(deque)  # user -> those that wait for them
         self._order = [threading.Lock() for _ in range(_STRIPES)]
         self._words = threading.Event()
         self._closed = threading.Event()
         self._writers = ThreadPoolExecutor(_WRITERS, thread_name_prefix="finish-reply")
         self._sender = threading.Thread(target=self._send_deltas, name="send-deltas", daemon=True)
+        self._keeper = threading.Thread(target=self._keep_leases, name="keep-leases", daemon=True)
         self._eraser = threading.Thread(target=self._erase_untouched, name="erase-untouched", daemon=True)
 
+    @property
+    def is_ready(self) -> bool:
+        """Whether messages are taken: started, not about to stop. One that is full is ready, and says `overloaded`."""
+        return self.engine.is_running and not self.draining
+
+    @property
+    def under_way(self) -> int:
+        """How many replies this worker is at work on."""
+        return len(self._running)
+
     def start(self) -> None:
-        """Start the engine, and carry on with the replies that were running when the last server died."""
+        """Start the engine, and carry on with the replies that the last worker in this place left when it died."""
         self.engine.start()
         self._sender.start()
-        if self.keep_days:
+        if self.settings.keep_days:
             self._eraser.start()
-        for unanswered in self.history.unanswered():
-            self._submit(unanswered)
+        self._take_over(own=True)
+        self._keeper.start()
 
     def close(self, drain_seconds: float = 0) -> None:
         """Take no more messages; let running replies end and be written, or stop them after `drain_seconds`."""
@@ -130,6 +180,7 @@ class ConversationService:
         self._words.set()
         self._writers.shutdown(wait=True)
         self._sender.join()
+        self._keeper.join()
 
     @contextmanager
     def in_order(self, conversation_id: str) -> Iterator[None]:
@@ -142,27 +193,27 @@ class ConversationService:
     def send(
         self, user_id: str, conversation_id: str, client_msg_id: str, text: str, parent_id: str | None
     ) -> Accepted:
-        with self.in_order(conversation_id):
+        with self._admitted(), self.in_order(conversation_id):
             self._refuse_draining()
             accepted = self.history.add_message(user_id, conversation_id, client_msg_id, text, parent_id)
             return self._begin(user_id, accepted)
 
     def edit(self, user_id: str, conversation_id: str, message_id: str, client_msg_id: str, text: str) -> Accepted:
-        with self.in_order(conversation_id):
+        with self._admitted(), self.in_order(conversation_id):
             self._refuse_draining()
             accepted = self.history.edit_message(user_id, conversation_id, message_id, client_msg_id, text)
             return self._begin(user_id, accepted)
 
     def regenerate(self, user_id: str, conversation_id: str, reply_id: str) -> Accepted:
-        with self.in_order(conversation_id):
+        with self._admitted(), self.in_order(conversation_id):
             self._refuse_draining()
             accepted = self.history.regenerate_reply(user_id, conversation_id, reply_id)
             return self._begin(user_id, accepted)
 
     def stop(self, user_id: str, conversation_id: str, reply_id: str) -> None:
-        """Stop a running reply; one that has already ended stays as it is."""
+        """Stop a running reply, on whatever worker; one that has already ended stays as it is."""
         self.history.reply_status(user_id, conversation_id, reply_id)
-        self._stop(lambda running: running.reply_id == reply_id)
+        self._tell("stop_here", {"reply_id": reply_id})
 
     def set_feedback(
         self, user_id: str, conversation_id: str, reply_id: str, rating: int, better_text: str | None
@@ -201,32 +252,78 @@ class ConversationService:
     def delete_user(self, user_id: str) -> None:
         """Erase the user and all that is theirs."""
         erased = self.history.delete_user(user_id)
-        self._stop(lambda running: running.user_id == user_id, for_good=True)
+        self._tell("drop_here", {"user_id": user_id})
         self._emit(user_id, "notice", {"type": "user.deleted"})
         forget(erased)
 
     def delete_untouched(self) -> None:
         """Erase the conversations in which nothing happened for `keep_days`."""
-        erased = self.history.delete_untouched(datetime.now(UTC) - timedelta(days=self.keep_days))
+        erased = self.history.delete_untouched(datetime.now(UTC) - timedelta(days=self.settings.keep_days))
         for user_id, conversation_id in erased:
             self._drop(user_id, conversation_id)
         forget(conversation_id for _, conversation_id in erased)
 
     def _drop(self, user_id: str, conversation_id: str) -> None:
         """What is left to do once a conversation's rows are gone."""
-        self._stop(lambda running: running.conversation_id == conversation_id, for_good=True)
+        self._tell("drop_here", {"conversation_id": conversation_id})
         self._notice(user_id, "conversation.deleted", {"conversation_id": conversation_id})
 
     def partial(self, conversation_id: str) -> list[dict[str, Any]]:
-        """The text so far of the replies now running, for a client that joins late."""
+        """The text so far of the replies now running, for a client that joins late.
+
+        Of one that another worker is at work on, the words so far come once more as deltas.
+        """
         with self._lock:
-            return [
+            found = [running for running in self._running.values() if running.is_of(conversation_id=conversation_id)]
+            partial = [
                 {"reply_id": running.reply_id, "next_index": running.next_index, "text": running.sent}
-                for running in self._running.values()
-                if running.conversation_id == conversation_id
+                for running in found
             ]
+        if not partial:
+            self._tell("repeat_here", {"conversation_id": conversation_id})
+        return partial
+
+    # What any worker may tell this one
+
+    def stop_here(self, **ids: str) -> None:
+        """Stop the replies with these ids that this worker is at work on."""
+        with self._lock:
+            found = [running for running in self._running.values() if running.is_of(**ids)]
+            for running in found:
+                running.stopping = True  # the ticket may still be on its way
+            tickets = [running.ticket for running in found if running.ticket]
+        for ticket in tickets:
+            ticket.stop()
+
+    def drop_here(self, **ids: str) -> None:
+        """As `stop_here`, and not a word more of them."""
+        self.stop_here(**ids)
+        with self._lock:
+            for running in [running for running in self._running.values() if running.is_of(**ids)]:
+                del self._running[running.reply_id]
+
+    def repeat_here(self, conversation_id: str) -> None:
+        """Send the words so far once more, for a client of another worker."""
+        with self._lock:
+            for running in self._running.values():
+                if running.is_of(conversation_id=conversation_id):
+                    running.start_over()
+        self._words.set()
 
     # From the commit to the engine
+
+    @contextmanager
+    def _admitted(self) -> Iterator[None]:
+        """A place for a message and its reply, or OverloadedError before anything of it is kept."""
+        with self._lock:
+            if len(self._running) + self._arriving >= self.settings.replies:
+                raise OverloadedError("Too many replies are being written; send this again in a moment.")
+            self._arriving += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._arriving -= 1
 
     def _refuse_draining(self) -> None:
         if self.draining:
@@ -242,35 +339,47 @@ class ConversationService:
         return accepted
 
     def _submit(self, unanswered: Unanswered) -> None:
-        running = RunningReply(unanswered.user_id, unanswered.conversation_id, unanswered.reply_id)
+        """Give a question to the engine, or keep it until one of its user's replies has ended: nobody has more than
+        `replies_per_user` there, so that whoever talks in many conversations does not hold up those who talk in one.
+        """
+        running, user_id = RunningReply(unanswered), unanswered.user_id
         with self._lock:
             self._running[running.reply_id] = running
+            if self._answering[user_id] >= self.settings.replies_per_user:
+                return self._in_line[user_id].append(running)
+            self._answering[user_id] += 1
+        self._give(running)
+
+    def _give_next(self, user_id: str) -> None:
+        """One of the user's replies has left the engine: the next one that is still wanted takes its place."""
+        with self._lock:
+            waiting = self._in_line.pop(user_id, deque())
+            wanted = deque(running for running in waiting if self._running.get(running.reply_id) is running)
+            if not wanted:
+                self._answering[user_id] -= 1
+                self._answering += Counter()  # without the zeros
+                return
+            running = wanted.popleft()
+            if wanted:
+                self._in_line[user_id] = wanted
+        self._give(running)
+
+    def _give(self, running: RunningReply) -> None:
         try:
             ticket = self.engine.submit(
-                _request(unanswered),
+                _request(running.question),
                 lambda text: self._add_words(running, text),
                 lambda reply: self._hand_over(running, reply),
             )
         except Exception:
             # The message is committed all the same: a closing engine's replies wait for the next start.
-            log.exception("reply not begun", reply_id=running.reply_id)
             if not self.draining:
+                log.exception("reply not begun", reply_id=running.reply_id)
                 self._hand_over(running, Reply("", "failed", self.engine.checkpoint.id, None, None))
             return
         with self._lock:
             running.ticket, stopping = ticket, running.stopping
         if stopping:
-            ticket.stop()
-
-    def _stop(self, chosen: Callable[[RunningReply], bool], *, for_good: bool = False) -> None:
-        with self._lock:
-            found = [running for running in self._running.values() if chosen(running)]
-            for running in found:
-                running.stopping = True  # the ticket may still be on its way
-                if for_good:
-                    del self._running[running.reply_id]
-            tickets = [running.ticket for running in found if running.ticket]
-        for ticket in tickets:
             ticket.stop()
 
     # On the engine's thread: memory only
@@ -295,6 +404,28 @@ class ConversationService:
                 self._send_words(running)
             self._closed.wait(DELTA_SECONDS)
 
+    def _keep_leases(self) -> None:
+        """Say again and again that this worker is at work, and take over from those that no longer do."""
+        while not self._closed.wait(RENEW_SECONDS):
+            try:
+                self._renew_leases()
+                if not self.draining:
+                    self._take_over()
+            except (SQLAlchemyError, OSError) as error:
+                log.warning("leases not renewed", error=str(error))
+
+    def _renew_leases(self) -> None:
+        with self._lock:
+            ids = list(self._running)
+        for lost in set(ids) - self.history.renew(ids) if ids else ():
+            self.drop_here(reply_id=lost)  # it has just ended, or another worker has taken it over
+
+    def _take_over(self, *, own: bool = False) -> None:
+        room = self.settings.replies - self.under_way
+        for unanswered in self.history.take_over(room, own=own) if room > 0 else ():
+            log.info("reply taken over", reply_id=unanswered.reply_id)
+            self._submit(unanswered)
+
     def _erase_untouched(self) -> None:
         while True:
             try:
@@ -307,12 +438,13 @@ class ConversationService:
     def _send_words(self, running: RunningReply) -> None:
         with running.sending:
             with self._lock:
-                delta = running.next_delta() if running.reply_id in self._running else None
+                delta = running.next_delta() if self._running.get(running.reply_id) is running else None
             if delta:
                 self._emit(running.user_id, "reply.delta", delta)
 
     def _finish(self, running: RunningReply, reply: Reply) -> None:
         """Send the last words, then write the end, again and again while the database is away."""
+        self._give_next(running.user_id)
         self._send_words(running)
         finished = _finished(reply)
         for pause in itertools.chain(RETRY_SECONDS, itertools.repeat(RETRY_SECONDS[-1])):
@@ -324,13 +456,14 @@ class ConversationService:
                 log.exception("reply cannot be stored", reply_id=running.reply_id)
                 finished = FinishedReply("", "failed", reply.checkpoint)
             if self._closed.wait(pause):
-                return None  # it stays started, and the next server carries on
+                return None  # it stays started, and another worker carries on
 
     def _store(self, running: RunningReply, finished: FinishedReply) -> None:
         with self.in_order(running.conversation_id):
             event = self.history.finish_reply(running.conversation_id, running.reply_id, finished)
             with self._lock:
-                self._running.pop(running.reply_id, None)
+                if self._running.get(running.reply_id) is running:
+                    del self._running[running.reply_id]
             if event:
                 self._emit_event(running.user_id, event)
 

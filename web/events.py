@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 import structlog
 from flask import request
 from flask_socketio import ConnectionRefusedError, SocketIO
-from limits import RateLimitItemPerMinute
+from limits import RateLimitItem, RateLimitItemPerMinute
 from limits.storage import MemoryStorage
 from limits.strategies import MovingWindowRateLimiter
 from pydantic import BaseModel, ValidationError
@@ -20,13 +20,14 @@ from pydantic import BaseModel, ValidationError
 from chatbot.history import Accepted, BusyError, ConflictError, HistoryError, NotFoundError, UnknownUserError
 from web import protocol
 from web.config import Settings
-from web.conversations import ConversationService, DrainingError
+from web.conversations import ConversationService, DrainingError, OverloadedError
 from web.protocol import ProtocolError, refusal_of
+from web.workers import WORKERS, Clients
 
 log = structlog.get_logger()
 
 Reason = SocketIO.reason
-MOST_UNREAD = 500  # frames that wait for a client to read them; no more are kept for one that asks and never reads
+OVERLOADED_MS = 1_000  # after which a reply or two have ended
 
 Answer = dict[str, Any]
 Model = TypeVar("Model", bound=BaseModel)
@@ -51,6 +52,12 @@ class Events:
         self._lock = threading.Lock()
         self._rate = MovingWindowRateLimiter(MemoryStorage())
         self._messages = RateLimitItemPerMinute(settings.messages_per_minute)
+        self._connects = RateLimitItemPerMinute(settings.connects_per_minute, namespace="connects")
+
+    @property
+    def _clients(self) -> Clients:
+        clients: Clients = self.socketio.server.manager
+        return clients
 
     def register(self) -> None:
         self.socketio.on_event("connect", self._connect)
@@ -72,8 +79,7 @@ class Events:
     def _on(self, name: str, model: type[Model], handle: Callable[[str, Model], Answer]) -> None:
         def handler(*arguments: Any) -> Answer:
             sid = request.sid  # type: ignore[attr-defined]
-            if self._unread(sid) > MOST_UNREAD:
-                self._hang_up(self._line(sid), Reason.TRANSPORT_ERROR)
+            self._clients.drop_if_deaf(self._line(sid))
             return self._answer(lambda: handle(self._user(), self._payload(model, arguments)))
 
         self.socketio.on_event(name, handler)
@@ -87,6 +93,9 @@ class Events:
             raise ConnectionRefusedError(refusal["error"]["message"], refusal["error"])
 
     def _admit(self, sid: str, auth: Any) -> Answer:
+        self._count(
+            self._connects, request.remote_addr or "", "Too many connections in a minute from this address; wait."
+        )
         hello = self._payload(protocol.Hello, (auth,) if auth else ())
         if hello.protocol != protocol.PROTOCOL:
             raise ProtocolError("invalid", f"This server speaks protocol {protocol.PROTOCOL}.")
@@ -124,12 +133,8 @@ class Events:
 
     def _line(self, sid: str) -> str | None:
         """Engine.IO's name of the connection that `sid` is on."""
-        line: str | None = self.socketio.server.manager.eio_sid_from_sid(sid, "/")
+        line: str | None = self._clients.eio_sid_from_sid(sid, "/")
         return line
-
-    def _unread(self, sid: str) -> int:
-        connection = self.socketio.server.eio.sockets.get(self._line(sid))
-        return connection.queue.qsize() if connection else 0
 
     def _dismiss(self, line: str | None) -> None:
         """Hang up on a client that was refused or erased, once it has been told: each line keeps a thread."""
@@ -143,15 +148,15 @@ class Events:
 
     def _welcome(self, sid: str, user_id: str, new_token: str | None, resume: list[protocol.Place]) -> None:
         """Say `ready` and what was missed, once the client knows that it is connected."""
-        while not self.socketio.server.manager.is_connected(sid, "/"):
+        while not self._clients.is_connected(sid, "/"):
             if sid not in self._users:
                 return
             time.sleep(0.001)
         try:
             self.socketio.server.enter_room(sid, user_id)
-            self.socketio.emit("ready", self._ready(user_id, new_token), to=sid)
+            self.socketio.emit("ready", self._ready(user_id, new_token), to=sid, ignore_queue=True)
             for place in resume:
-                while self._unread(sid) > protocol.SYNC_LIMIT:
+                while self._clients.unread(self._line(sid)) > protocol.SYNC_LIMIT:
                     time.sleep(0.01)  # as fast as it reads
                 self._send_missed(sid, user_id, place)
         except Exception:
@@ -178,7 +183,7 @@ class Events:
             except NotFoundError:
                 return  # erased meanwhile: the list of conversations tells
             for event in events:
-                self.socketio.emit("event", event.payload(), to=sid)
+                self.socketio.emit("event", event.payload(), to=sid, ignore_queue=True)
 
     # Messages and replies
 
@@ -235,11 +240,15 @@ class Events:
 
     def _delete_user(self, user_id: str, payload: protocol.Nothing) -> Answer:
         self.service.delete_user(user_id)
+        self.socketio.emit("dismiss_here", {"user_id": user_id}, to=WORKERS)
+        return {}
+
+    def dismiss_here(self, user_id: str) -> None:
+        """Let go of the user's connections to this worker."""
         with self._lock:
             theirs = [sid for sid, user in self._users.items() if user == user_id]
         for sid in theirs:
             self.socketio.start_background_task(self._dismiss, self._line(sid))
-        return {}
 
     def _sync(self, user_id: str, payload: protocol.Sync) -> Answer:
         events, more = self.service.history.events_after(
@@ -260,6 +269,8 @@ class Events:
             return {"ok": True, **handle()}
         except ProtocolError as error:
             return _refusal(error)
+        except OverloadedError as error:
+            return _refusal(ProtocolError("overloaded", str(error), OVERLOADED_MS))
         except (HistoryError, DrainingError) as error:
             return _refusal(ProtocolError(CODES.get(type(error), "internal"), str(error)))
         except Exception:
@@ -296,11 +307,13 @@ class Events:
             raise ProtocolError("too_large", f"A message may have {most} characters; this one has {len(text)}.")
 
     def _count_message(self, user_id: str) -> None:
-        if self._rate.hit(self._messages, user_id):
+        self._count(self._messages, user_id, "Too many messages in a minute; wait a little.")
+
+    def _count(self, limit: RateLimitItem, whose: str, sentence: str) -> None:
+        if self._rate.hit(limit, whose):
             return
-        free_at = self._rate.get_window_stats(self._messages, user_id).reset_time
-        wait = max(1, round((free_at - time.time()) * 1000))
-        raise ProtocolError("rate_limited", "Too many messages in a minute; wait a little.", wait)
+        free_at = self._rate.get_window_stats(limit, whose).reset_time
+        raise ProtocolError("rate_limited", sentence, max(1, round((free_at - time.time()) * 1000)))
 
 
 def _cut(environ: dict[str, Any]) -> None:

@@ -1,17 +1,20 @@
-"""gunicorn with one worker of threads, and what a chat server adds to it: clear refusals at start, drain at the end.
+"""gunicorn with workers of threads, and what a chat server adds to it: clear refusals at start, drain at the end.
 
-Threads, because the model's native calls let other threads run; one worker, because it owns the model. Everything that
-starts threads (the engine, the connection pool) is made in the worker, after the fork.
+Threads, because the model's native calls let other threads run; each worker owns an engine, and a conversation goes on
+at any of them. Everything that starts threads (the engine, the connection pool) is made in the worker, after the fork.
 """
 
 import ctypes
+import itertools
 import logging
 import os
 import signal
 import socket
 import sys
+import tempfile
 import threading
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -25,6 +28,7 @@ from chatbot.history import DatabaseError, open_history
 from data.errors import UserError, told_to_user
 from web.admin import AdminTokenError, admin_token, token_file
 from web.config import Settings
+from web.workers import Clients, Redis, Siblings, check_redis
 
 if TYPE_CHECKING:
     from web.conversations import Engine  # brings torch, which must not be there before the fork
@@ -41,13 +45,16 @@ def run(settings: Settings, make_engine: Callable[[], "Engine"]) -> None:
         raise UserError(str(error)) from error
     with told_to_user(AdminTokenError):
         admin_token()
-    server = _Server(settings, _listen(settings.host, settings.port), make_engine)
-    try:
-        server.run()
-    except SystemExit as end:
-        if end.code == Arbiter.WORKER_BOOT_ERROR:  # the worker has said why
-            raise SystemExit(2) from None
-        raise
+    if settings.redis:
+        check_redis(settings.redis)
+    listener = _listen(settings.host, settings.port)
+    with tempfile.TemporaryDirectory(prefix="chatbot-", ignore_cleanup_errors=True) as folder:
+        try:
+            _Server(settings, listener, make_engine, Path(folder)).run()
+        except SystemExit as end:
+            if end.code == Arbiter.WORKER_BOOT_ERROR:  # the worker has said why
+                raise SystemExit(2) from None
+            raise
 
 
 def _listen(host: str, port: int) -> socket.socket:
@@ -61,9 +68,14 @@ def _listen(host: str, port: int) -> socket.socket:
 
 
 class _Server(BaseApplication):
-    def __init__(self, settings: Settings, listener: socket.socket, make_engine: Callable[[], "Engine"]) -> None:
+    def __init__(
+        self, settings: Settings, listener: socket.socket, make_engine: Callable[[], "Engine"], folder: Path
+    ) -> None:
+        """In `folder` its workers find one another."""
         self.settings = settings
         self._make_engine = make_engine
+        self._folder = folder
+        self._place = 0
         self._address = _address(listener)
         self._descriptor = listener.detach()  # gunicorn's from now on
         super().__init__()
@@ -72,7 +84,7 @@ class _Server(BaseApplication):
         threads = self.settings.connections + _SPARE_THREADS
         options: dict[str, Any] = {
             "bind": f"fd://{self._descriptor}",
-            "workers": 1,
+            "workers": self.settings.workers,
             "worker_class": _DrainingWorker,
             "threads": threads,
             "worker_connections": 2 * threads,
@@ -80,7 +92,8 @@ class _Server(BaseApplication):
             "graceful_timeout": int(self.settings.drain_seconds) + 5,
             "loglevel": "critical",  # of the arbiter; a worker that fails to start speaks for itself
             "control_socket_disable": True,
-            "post_fork": _after_fork,
+            "pre_fork": _give_place,
+            "post_fork": self._after_fork,
             "post_worker_init": self._announce,
         }
         for name, value in options.items():
@@ -92,12 +105,32 @@ class _Server(BaseApplication):
         from web.app import create_app
 
         try:
-            return create_app(self.settings, self._make_engine())
+            return create_app(self.settings, self._make_engine(), self._clients(), self._name())
         except (CheckpointError, DatabaseError) as error:
             click.echo(f"Error: {error}", err=True)
             os._exit(Arbiter.WORKER_BOOT_ERROR)  # not up the stack, which is a copy of the arbiter's
 
+    def _clients(self) -> Clients:
+        if self.settings.redis:
+            return Redis(self.settings.redis)
+        return Siblings(self._folder) if self.settings.workers > 1 else Clients()
+
+    def _name(self) -> str:
+        """Whoever takes this place next, after a restart too, carries on at once with what is left undone here."""
+        return f"{socket.gethostname()} {self._address} {self._place}"
+
+    def _after_fork(self, arbiter: Arbiter, worker: Worker) -> None:
+        self._place = worker.place
+        logging.getLogger("gunicorn.error").setLevel(logging.WARNING)
+        # An engine takes all processors, unless there are several to share them.
+        if self.settings.workers > 1:
+            os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // self.settings.workers)))
+        if sys.platform == "linux":  # die with the arbiter, however it dies: an orphan would keep the port
+            ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
     def _announce(self, worker: Worker) -> None:
+        if self._place > 0:
+            return
         click.echo(f"Chat at {self._address} (Ctrl-C ends it)")
         click.echo(f"Operator's page at {self._address}operator; its token is in {token_file()}")
         sys.stdout.flush()
@@ -109,16 +142,17 @@ def _address(listener: socket.socket) -> str:
     return f"http://[{host}]:{port}/" if ":" in host else f"http://{host}:{port}/"
 
 
-def _after_fork(arbiter: Arbiter, worker: Worker) -> None:
-    logging.getLogger("gunicorn.error").setLevel(logging.WARNING)
-    if sys.platform == "linux":  # die with the arbiter, however it dies: an orphan would keep the port
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+def _give_place(arbiter: Arbiter, worker: Worker) -> None:
+    """The first that none of the others has."""
+    taken = {other.place for other in arbiter.WORKERS.values()}
+    worker.place = next(place for place in itertools.count() if place not in taken)
 
 
 class _DrainingWorker(ThreadWorker):
     """On SIGTERM and on Ctrl-C: no new connections, running replies end, then the clients are let go."""
 
     wsgi: Flask | None = None
+    place = 0
     _draining: threading.Thread | None = None
 
     def handle_exit(self, sig: int, frame: Any) -> None:

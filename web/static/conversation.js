@@ -34,10 +34,11 @@ export function applyEvent(log, { seq, type, data }) {
   return { ...(changes[type]?.(log, data) ?? log), seq };
 }
 
-/** A piece of a reply that streams. `index` counts from 0, so that nothing is shown twice or in the wrong place. */
+/** A piece of a reply that streams. `index` counts from 0, so that nothing is shown twice or in the wrong place; 0 again
+ *  is a new beginning, of another server's or of all the words so far. */
 export function applyDelta(log, { reply_id, index, text }) {
   const reply = log.turns.get(reply_id);
-  if (reply && (reply.status !== "streaming" || index < reply.next)) return log;
+  if (reply && (reply.status !== "streaming" || (index > 0 && index < reply.next))) return log;
   if (!reply || index > reply.next) return { ...log, stale: true };
   return withTurn(log, reply_id, { text: index === 0 ? text : reply.text + text, next: index + 1 });
 }
