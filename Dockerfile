@@ -12,7 +12,7 @@ RUN pip install --no-cache-dir ${TORCH_INDEX:+--index-url "$TORCH_INDEX"} \
     "$(grep -o 'torch==[0-9.]*' source/pyproject.toml)"
 
 COPY . source/
-RUN pip install --no-cache-dir './source[postgres]' \
+RUN pip install --no-cache-dir './source[postgres,redis]' \
     && mv source/configs configs && rm -r source \
     && install --directory --owner chatbot --group chatbot var
 

@@ -70,18 +70,33 @@ def test_the_file_holds_to_the_compose_schema():
     assert result.returncode == 0, result.stdout
 
 
-def test_the_password_has_no_default_and_reaches_both_services():
+def test_the_password_has_no_default_and_reaches_whoever_needs_it():
     assert set(re.findall(r"POSTGRES_PASSWORD(:.)", COMPOSE.read_text())) == {": ", ":?"}
-    assert all(PASSWORD in environment_of(service).values() for service in ("web", "database"))
+    assert all(PASSWORD in environment_of(service).values() for service in ("web", "migrate", "database"))
 
 
-def test_the_web_service_runs_as_a_plain_process_on_a_real_postgresql(database_port: int, tmp_path: Path):
+def test_nobody_but_nginx_is_reached_from_outside_and_that_from_this_machine_only():
+    ports = {name: service["ports"] for name, service in SERVICES.items() if "ports" in service}
+    assert ports == {"nginx": ["127.0.0.1:${PORT:-8000}:8080"]}
+
+
+def test_the_image_has_what_its_services_need():
+    [extras] = re.findall(r"source\[([a-z,]+)\]", (ROOT / "Dockerfile").read_text())
+    assert set(extras.split(",")) == {"postgres", "redis"}
+
+
+def test_the_services_run_as_plain_processes_on_a_real_postgresql_and_a_real_valkey(
+    database_port: int, valkey: str, tmp_path: Path
+):
     port = free_port()
     settings = environment_of("web") | {"CHATBOT_HOST": "127.0.0.1", "CHATBOT_PORT": str(port)}
     settings["CHATBOT_DATABASE"] = settings["CHATBOT_DATABASE"].replace("@database:5432", f"@127.0.0.1:{database_port}")
+    settings["CHATBOT_REDIS"] = settings["CHATBOT_REDIS"].replace("redis://valkey:6379", valkey)
+    process = {"cwd": tmp_path, "env": os.environ | settings}
+    program, *arguments = SERVICES["migrate"]["command"]
+    subprocess.run([PROGRAMS / program, *arguments], check=True, **process)
     program, *arguments = SERVICES["web"]["command"]
     _, *check = (part.replace("8000", str(port)) for part in health_check_of("web"))
-    process = {"cwd": tmp_path, "env": os.environ | settings}
     with running([PROGRAMS / program, *arguments], [sys.executable, *check], tmp_path / "web.log", **process) as server:
         with socketio.SimpleClient() as client:
             client.connect(f"http://127.0.0.1:{port}", auth={"protocol": 1}, transports=["websocket"])
