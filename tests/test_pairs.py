@@ -177,7 +177,6 @@ sources = ["corpus.txt"]
 kind = "{kind}"
 embedding_size = 8
 encoder_size = 8
-state_size = 8
 decoder_size = 8
 [train]
 target_tokens = 1

@@ -144,6 +144,14 @@ def test_a_corpus_that_is_not_there_is_one_sentence_that_says_where_to_get_it(tm
     assert "`chatbot fetch dailydialog`" in told.stderr
 
 
+def test_figures_that_could_not_be_kept_are_not_measured(tmp_path: Path):
+    (tmp_path / "file").write_text("")
+    told = CliRunner().invoke(main, ["results", "--only", "memory-gru", "--out", str(tmp_path / "file" / "results")])
+    assert told.exit_code == 2
+    assert "memory-gru: 1 of 1" not in told.stderr
+    assert "cannot be used" in told.stderr.splitlines()[-1]
+
+
 @pytest.mark.parametrize("kind", ["hred", "seq2seq", "language-model"])
 @torch.no_grad()
 def test_scores_are_those_of_the_words_one_by_one(kind: str, tmp_path: Path):
