@@ -112,7 +112,15 @@ def test_a_forbidden_reply_that_the_live_one_does_not_give_is_a_fault(live, bett
     assert verdict.figures["forbidden_replies"]["live"] == 0
 
 
+def test_what_the_live_one_replies_as_well_is_no_new_fault(live):
+    probes = [Probe([tokenise("do you like music ?")], lambda reply: True)]
+    verdict = judge(live, live, held_out(_NEW), dialogues(_OLD, 12, 1), probes, WIDE)
+    assert not any("forbidden" in fault for fault in verdict.faults)
+    assert verdict.figures["forbidden_replies"] == {"live": 2, "candidate": 2, "asked": 2}
+
+
 def test_too_few_dialogues_are_no_ground_for_a_verdict(live, better):
     one = held_out(_NEW)
-    alone = HeldOut(one.dialogues[:1], one.judged[:1])
-    assert "Too few new dialogues" in judge(better, live, alone, dialogues(_OLD, 12, 1), margins=WIDE).faults[0]
+    for count in (1, 5):
+        few = HeldOut(one.dialogues[:count], one.judged[:count])
+        assert "Too few new dialogues" in judge(better, live, few, dialogues(_OLD, 12, 1), margins=WIDE).faults[0]

@@ -17,16 +17,19 @@ import numpy as np
 
 from chatbot.history import Lesson, LessonTurn
 from data.corpus import Corpus, DocumentError
+from data.curation import NearCopies, pairs_of
 from data.dialogues import Dialogue, DialogueReader
 from data.preparation import fit_runs
 from data.privacy import is_profane, personal, without_personal
 from data.store import StoreWriter
 from data.tokenizer import detokenise
 from data.vocabulary import Vocabulary
+from training.gate import FEWEST
 
 APPROVED, CONTEXT_ONLY, DISLIKED = 1.0, 0.0, -0.5
 SPLITS = ("train", "validation", "test")
 HELD_OUT = 0.05  # of the conversations, to judge the training by, and again for the gate
+FEWEST_VALIDATION = 3  # conversations, where 5 % would be fewer; of the gate's, what it asks for
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +45,11 @@ class Taught:
     @property
     def teaches(self) -> bool:
         return any(self.weights[1:])
+
+    @property
+    def has_response(self) -> bool:
+        """Whether it says something to learn, and not just what to learn against."""
+        return any(weight > 0 for weight in self.weights[1:])
 
 
 def of_conversation(lesson: Lesson, unchecked: bool = False) -> Iterator[Taught]:
@@ -118,28 +126,50 @@ def _learnable(text: str, weight: float, dropped: Counter[str]) -> float:
 
 
 def write_stores(folder: Path, lessons: Sequence[Taught], vocabulary: Vocabulary) -> dict[str, int]:
-    """The lessons by split; what is disliked is nothing to be judged by."""
+    """The lessons by split -> how many. Nothing is judged by what is disliked, nor in the gate by copies of what was
+    learned."""
     parts = _split(lessons)
+    learned = NearCopies(pair for taught in parts["train"] for _, pair in _pairs(taught))
+    to_judge = {"validation": NearCopies([]), "test": learned}
     for split, part in parts.items():
-        least = -np.inf if split == "train" else 0
-        encoded = [_encoded(one, vocabulary) for one in part]
-        _write_store(folder / split, [(ids, np.maximum(weights, least)) for ids, weights in encoded])
+        judged = [_judged(taught, to_judge[split]) for taught in part] if split in to_judge else part
+        _write_store(folder / split, [_encoded(taught, vocabulary) for taught in judged])
     return {split: len(part) for split, part in parts.items()}
+
+
+def _pairs(taught: Taught) -> Iterator[tuple[int, str]]:
+    """The place of each response to learn, and it with what it answers, as a text for `NearCopies`."""
+    for place, pair in enumerate(pairs_of(taught.utterances), start=1):
+        if taught.weights[place] > 0:
+            yield place, pair
+
+
+def _judged(taught: Taught, learned: NearCopies) -> Taught:
+    weights = [CONTEXT_ONLY] * len(taught.weights)
+    for place, pair in _pairs(taught):
+        if not learned.holds(pair):
+            weights[place] = taught.weights[place]
+    return replace(taught, weights=tuple(weights))
 
 
 Encoded = tuple[list[list[int]], np.ndarray]  # ids and weights of a dialogue's utterances
 
 
 def _split(lessons: Sequence[Taught]) -> dict[str, list[Taught]]:
-    """By the hash of the conversation, so that what was once held out is never learned from later.
+    """By the hash of the conversation, so that nothing is judged by what an earlier retraining learned from.
 
-    The two conversations of the lowest hashes are held out in any case, so that no part is empty.
+    Where that holds out too few with something to learn, those of the next hashes are held out as well. Takes as many
+    as both parts need, and one.
     """
     places = {taught.id: int(sha256(taught.id.encode()).hexdigest()[:8], 16) / 2**32 for taught in lessons}
+    judging = sorted({places[taught.id] for taught in lessons if taught.has_response})
+    test = max(HELD_OUT, judging[FEWEST - 1])
+    others = [place for place in judging if place > test]
+    validation = max(2 * HELD_OUT, others[FEWEST_VALIDATION - 1])
     split = {
-        id: "test" if at < HELD_OUT else "validation" if at < 2 * HELD_OUT else "train" for id, at in places.items()
+        id: "test" if place <= test else "validation" if place <= validation else "train"
+        for id, place in places.items()
     }
-    split |= dict(zip(sorted(places, key=lambda id: places[id]), ("test", "validation"), strict=False))
     return {name: [taught for taught in lessons if split[taught.id] == name] for name in SPLITS}
 
 

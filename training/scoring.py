@@ -56,8 +56,10 @@ def foretell(
     random: np.random.Generator,
     track: Track[np.ndarray] = straight,
     known: int | None = None,
+    shuffled: bool = True,
 ) -> Foretold:
-    """Every utterance but the first of each dialogue, given the state tracked over the true ones before it.
+    """Every utterance but the first of each dialogue, given the state tracked over the true ones before it; and, if
+    `shuffled`, given another dialogue's.
 
     With `known`, the words from that id on count as unknown ones, so that two models of which one has learned more
     words can be compared.
@@ -72,7 +74,9 @@ def foretell(
     windows = windows[random.permutation(len(windows))]  # so that a batch holds more than one long dialogue
     parts = np.array_split(windows, -(-len(windows) // _BATCH)) if len(windows) else []
     found = [
-        _foretell(model, [dialogues[number][first : first + WINDOW] for number, first in part], part, random, known)
+        _foretell(
+            model, [dialogues[number][first : first + WINDOW] for number, first in part], part, random, known, shuffled
+        )
         for part in track(parts, "Foretelling responses")
     ]
     columns = np.concatenate(found, axis=1) if found else np.zeros((6, 0))
@@ -87,6 +91,7 @@ def _foretell(
     windows: np.ndarray,
     random: np.random.Generator,
     known: int | None,
+    shuffled: bool,
 ) -> np.ndarray:
     """The columns of `Foretold` (6, R) of one batch of windows (dialogue, first utterance)."""
     order = sorted(range(len(dialogues)), key=lambda place: -len(dialogues[place]))  # as batches are, longest first
@@ -96,12 +101,12 @@ def _foretell(
     row, turn = response_places(batch)
     dialogue, first = windows[order][row].T
     nats, errors = response_scores(model, batch, before, known)
-    other = elsewhere(dialogue, random)
-    shuffled = np.full(len(nats), np.nan)
+    other = elsewhere(dialogue, random) if shuffled else None
+    nats_shuffled = np.full(len(nats), np.nan)
     if other is not None:
-        shuffled, _ = response_scores(model, batch, before[torch.from_numpy(other)], known)
+        nats_shuffled, _ = response_scores(model, batch, before[torch.from_numpy(other)], known)
     tokens = _per_response(torch.ones(len(batch.targets)), batch)
-    return np.stack([dialogue, first + turn, tokens, nats, shuffled, errors])
+    return np.stack([dialogue, first + turn, tokens, nats, nats_shuffled, errors])
 
 
 def response_scores(
