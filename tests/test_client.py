@@ -1,0 +1,117 @@
+"""The Python client: against real servers, one of which is killed in mid-reply."""
+
+import subprocess
+import sys
+import threading
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from chatbot.client import ChatClient, ChatError
+from tests.running_server import RunningServer
+
+ROOT = Path(__file__).parent.parent
+LONG = " ".join(["word"] * 60)
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
+    server = RunningServer(tmp_path_factory.mktemp("client"), messages_per_minute=1000)
+    yield server
+    server.kill()
+
+
+def test_importing_the_client_loads_no_model() -> None:
+    listing = "import sys, chatbot.client; print(*sys.modules)"
+    printed = subprocess.run([sys.executable, "-c", listing], capture_output=True, text=True, check=True, cwd=ROOT)
+    loaded = set(printed.stdout.split())
+    assert "socketio" in loaded
+    assert not {"torch", "numpy", "flask", "sqlalchemy", "pydantic"} & loaded
+
+
+def test_the_example_holds_a_conversation(server: RunningServer) -> None:
+    said = subprocess.run(
+        [sys.executable, ROOT / "web" / "examples" / "chat.py", server.url, "Hi!", "Good night"],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        cwd=ROOT,
+        env={"PYTHONPATH": str(ROOT)},
+    )
+    expected = ["you: Hi!", "bot: You said: Hi!", "you: Good night", "bot: You said: Good night"]
+    assert said.stdout.splitlines() == expected, said.stderr
+
+
+def test_a_reply_is_streamed_and_kept(server: RunningServer) -> None:
+    with ChatClient(server.url) as chat:
+        conversation = chat.create("A first one")
+        stream = chat.stream(conversation, LONG)
+        assert "".join(stream) == f"You said: {LONG}"
+        assert stream.reply is not None
+        assert (stream.reply.text, stream.reply.status) == (f"You said: {LONG}", "completed")
+        [kept] = chat.conversations()
+        assert (kept.conversation_id, kept.title, kept.last_seq) == (conversation, "A first one", 3)
+        types = [event["type"] for event in chat.sync(conversation)]
+        assert types == ["message.created", "reply.started", "reply.completed"]
+
+
+def test_the_same_message_again_says_nothing_twice(server: RunningServer) -> None:
+    with ChatClient(server.url) as chat:
+        conversation, once = chat.create(), str(uuid.uuid4())
+        first, second = (chat.send(conversation, "Hello", once) for _ in range(2))
+        assert first == second
+        assert len(chat.sync(conversation)) == 3
+
+
+def test_a_reply_is_resumed_by_whoever_has_the_token(server: RunningServer) -> None:
+    with ChatClient(server.url) as chat:
+        conversation = chat.create()
+        begun = chat.stream(conversation, LONG)
+        with ChatClient(server.url, token=chat.token) as another:
+            assert "".join(another.resume(conversation, begun.reply_id)) == f"You said: {LONG}"
+
+
+def test_a_reply_is_stopped_rated_and_said_otherwise(server: RunningServer) -> None:
+    with ChatClient(server.url) as chat:
+        conversation = chat.create()
+        stream = chat.stream(conversation, LONG)
+        chat.stop(conversation, stream.reply_id)
+        assert stream.wait().status == "stopped"
+        again = chat.regenerate(conversation, stream.reply_id).wait()
+        assert again.text == f"You said: {LONG}"
+        chat.set_feedback(conversation, again.reply_id, -1, "Pardon?")
+        assert chat.sync(conversation)[-1]["data"]["better_text"] == "Pardon?"
+
+
+def test_refusals_are_errors_with_their_code(server: RunningServer) -> None:
+    with ChatClient(server.url) as chat:
+        with pytest.raises(ChatError) as refused:
+            chat.send(str(uuid.uuid4()), "Hello")
+        assert refused.value.code == "not_found"
+    with pytest.raises(ChatError) as refused, ChatClient(server.url, token="wrong"):
+        pass
+    assert refused.value.code == "unauthenticated"
+    with pytest.raises(ChatError) as refused, ChatClient("http://127.0.0.1:9"):
+        pass
+    assert refused.value.code == "offline"
+
+
+def test_a_killed_server_costs_neither_a_message_nor_a_word(tmp_path: Path) -> None:
+    server = RunningServer(tmp_path, delay=0.05)
+    try:
+        with ChatClient(server.url, timeout=240) as chat:
+            conversation = chat.create()
+            words = iter(stream := chat.stream(conversation, LONG))
+            said = next(words) + next(words)
+            server.kill()
+            threading.Timer(1, server.start).start()
+            meanwhile = chat.conversations()  # waits for the new server
+            assert [one.conversation_id for one in meanwhile] == [conversation]
+            assert said + "".join(words) == f"You said: {LONG}"
+            assert stream.reply is not None
+            assert stream.reply.status == "completed"
+            assert [event["type"] for event in chat.sync(conversation)].count("message.created") == 1
+    finally:
+        server.kill()
