@@ -13,8 +13,9 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 from rich.console import Console
+from sqlalchemy.exc import OperationalError
 
-from chatbot.checkpoint import Checkpoint, load_checkpoint, promote
+from chatbot.checkpoint import Checkpoint, live_id, load_checkpoint, promote, promotions
 from chatbot.cli import main
 from chatbot.decoding import GREEDY
 from chatbot.engine import ChatEngine
@@ -86,6 +87,10 @@ def base(tmp_path: Path) -> str:
 @pytest.fixture
 def config(base: str) -> RetrainConfig:
     return RetrainConfig(base=base, passes=6, rehearsal=1, learning_rate=0.02, margins=Margins(20.0, 1.0, 1.0))
+
+
+def _raise(error: Exception, *_: object, **__: object) -> None:
+    raise error
 
 
 def everything_under(folder: Path) -> bytes:
@@ -200,6 +205,69 @@ def test_a_conversation_taken_back_while_nobody_was_looking_is_left_out_when_a_r
     assert json.loads(record.read_text())["conversations"] == sorted(map(hash_of, kept))
 
 
+@pytest.mark.parametrize("is_promoted", [False, True])
+def test_a_run_killed_while_it_promotes_is_ended_by_the_same_command(stored, config, monkeypatch, home, is_promoted):
+    talk(stored, 40)
+    really = module.promote
+
+    def die(folder: Path) -> None:
+        if is_promoted:
+            really(folder)
+        raise SystemExit  # as kill -9, nothing here catches it
+
+    with monkeypatch.context() as patched:
+        patched.setattr(module, "promote", die)
+        with pytest.raises(SystemExit):
+            retrain(config, stored, True, QUIET)
+    assert stored.runs()[0].status == "running"
+    outcome = retrain(config, stored, True, QUIET)
+    (run,) = stored.runs()
+    assert (run.status, run.checkpoint, run.report) == ("promoted", outcome.checkpoint.id, outcome.report)
+    assert [made.checkpoint_id for made in promotions()][1:] == [outcome.checkpoint.id]
+    assert (outcome.promoted, outcome.verdict.passed, live_id()) == (True, True, outcome.checkpoint.id)
+    assert not list((home / "retrain").glob("*/prepared"))
+
+
+def test_what_was_made_live_meanwhile_stays_live(stored, config, monkeypatch, tmp_path):
+    talk(stored, 40)
+    really, other = module._judge, tiny_checkpoint(tmp_path / "other", 5)
+
+    def promote_first(*arguments: object) -> object:
+        promote(other.folder)
+        return really(*arguments)
+
+    monkeypatch.setattr(module, "_judge", promote_first)
+    outcome = retrain(config, stored, True, QUIET)
+    assert outcome.verdict.passed
+    assert not outcome.promoted
+    assert live_id() == other.id
+    assert stored.runs()[0].status == "completed"
+
+
+def test_an_unfinished_run_of_other_settings_leaves_nothing_behind(stored, config, monkeypatch, home):
+    talk(stored, 40)
+    with monkeypatch.context() as patched:
+        patched.setattr(module, "_judge", lambda *_: (_ for _ in ()).throw(SystemExit()))
+        with pytest.raises(SystemExit):
+            retrain(replace(config, seed=1), stored, True, QUIET)
+    assert list((home / "retrain").glob("*/prepared"))
+    retrain(replace(config, passes=1), stored, False, QUIET)
+    assert not list((home / "retrain").glob("*/prepared"))
+    second, first = stored.runs()
+    assert first.status == "stopped"
+    assert [folder.name for folder in (home / "retrain").iterdir() if folder.is_dir()] == [second.id]
+
+
+def test_logs_that_changed_make_another_run_of_the_same_command(config, tmp_path):
+    logs = tmp_path / "logs.jsonl"
+    logs.write_text("{}")
+    plan = partial(replace(config, logs=(logs,)).plan, load_checkpoint("live"))
+    before = plan()
+    assert plan() == before
+    logs.write_text("{}{}")
+    assert plan() != before
+
+
 INSULT = "You are music, name today."  # of words that the tiny checkpoint knows
 NO_CAPS = Caps(pair=10**6, wording=10**6, flood=10**6, user=10**6)
 
@@ -303,4 +371,9 @@ def test_a_disk_that_is_full_is_one_sentence_and_the_run_goes_on_later(stored, c
     assert done.exit_code == 2
     assert "No space left on device" in done.output
     assert load_checkpoint("live").id == before
+    with monkeypatch.context() as patched:
+        patched.setattr(History, "update_run", partial(_raise, OperationalError("", {}, Exception("disk is full"))))
+        done = CliRunner().invoke(main, command)
+    assert done.exit_code == 2
+    assert "The history cannot be used (disk is full)" in done.output
     assert CliRunner().invoke(main, command).exit_code == 0

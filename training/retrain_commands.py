@@ -48,6 +48,7 @@ def retrain(
     the gate is passed and --promote given. Stop it with Ctrl-C whenever you like; the same command goes on.
     """
     from rich.console import Console
+    from sqlalchemy.exc import SQLAlchemyError
 
     from chatbot.history import DEFAULT_DATABASE, DatabaseError, open_history
     from training.gate import Margins
@@ -67,6 +68,9 @@ def retrain(
     try:
         with told_to_user(ValueError, DatabaseError):
             outcome = follow(config, open_history(database or DEFAULT_DATABASE), promote, console)
+    except SQLAlchemyError as error:
+        reason = str(getattr(error, "orig", None) or error).strip().splitlines()[0]
+        raise UserError(f"The history cannot be used ({reason}); mend that, and the same command goes on.") from error
     except KeyboardInterrupt:
         click.echo("Stopped; what was done is kept. Go on with the same command.", err=True)
         raise SystemExit(130) from None
@@ -78,6 +82,8 @@ def retrain(
     else:
         click.echo(f"The checkpoint is in {outcome.checkpoint.folder}; the live one is as it was.")
         if outcome.verdict.passed:
+            if promote:
+                click.echo("Another one was made live while it learned, so it was not promoted.")
             click.echo(f"It passed. Make it live with: chatbot models promote {outcome.checkpoint.folder}")
 
 
