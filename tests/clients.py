@@ -10,7 +10,7 @@ import sys
 import tempfile
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -97,9 +97,9 @@ class Refused(Exception):
 class WireClient:
     """Protocol v1 over a bare websocket: what was received, frame by frame, in the order of the wire."""
 
-    def __init__(self, url: str, timeout: float = 30, **auth: Any) -> None:
+    def __init__(self, url: str, timeout: float = 30, headers: Sequence[str] = (), **auth: Any) -> None:
         address = url.replace("http", "ws") + "/socket.io/?EIO=4&transport=websocket"
-        self._socket = websocket.create_connection(address, timeout=timeout)
+        self._socket = websocket.create_connection(address, timeout=timeout, header=list(headers))
         self._next_ack = 0
         self._acks: dict[int, Any] = {}
         self.received: list[tuple[str, Any]] = []

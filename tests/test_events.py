@@ -13,6 +13,7 @@ import pytest
 import socketio
 import websocket
 from engineio.exceptions import SocketIsClosedError
+from engineio.socket import Socket
 from flask import Flask
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -27,6 +28,7 @@ from tests.echo_engine import EchoEngine
 from tests.test_history import everything_in, prepared_from
 from web.app import create_app, drain
 from web.config import Settings
+from web.workers import MOST_UNREAD
 
 StartServer = Callable[..., ServerProcess]
 
@@ -134,6 +136,57 @@ def test_the_connections_of_a_user_and_of_a_server_are_limited(start_server: Sta
             return WireClient(server.url, token=first.token).close()
         except Refused:
             assert time.monotonic() < deadline
+
+
+def test_connections_from_one_address_are_limited_by_the_minute(start_server: StartServer, tmp_path: Path) -> None:
+    server = start_server(f"sqlite:///{tmp_path}/c.db", CHATBOT_CONNECTS_PER_MINUTE="2")
+    for _ in range(2):
+        WireClient(server.url).close()
+    with pytest.raises(Refused) as caught:
+        WireClient(server.url, headers=["X-Forwarded-For: 192.0.2.1"])  # nobody is believed
+    assert caught.value.error["code"] == "rate_limited"
+    assert caught.value.error["retry_after_ms"] > 0
+
+
+def test_behind_a_proxy_the_clients_own_address_counts(start_server: StartServer, tmp_path: Path) -> None:
+    server = start_server(f"sqlite:///{tmp_path}/c.db", CHATBOT_CONNECTS_PER_MINUTE="1", CHATBOT_PROXIES="1")
+    for client in ("192.0.2.1", "192.0.2.2"):
+        WireClient(server.url, headers=[f"X-Forwarded-For: {client}"]).close()
+    with pytest.raises(Refused):  # only what the proxy itself has added is believed
+        WireClient(server.url, headers=["X-Forwarded-For: 192.0.2.3, 192.0.2.2"])
+
+
+def test_a_message_beyond_the_capacity_is_refused_at_once_and_may_come_again(
+    start_server: StartServer, tmp_path: Path
+) -> None:
+    server = start_server(f"sqlite:///{tmp_path}/c.db", 60, CHATBOT_REPLIES="1")
+    with WireClient(server.url) as client:
+        first, second, key = client.create(), client.create(), new_key()
+        running = client.send(first, "Hello")
+        refused = client.send(second, "Hello", key)
+        assert code(refused) == "overloaded"
+        assert refused["error"]["retry_after_ms"] > 0
+        assert client.call("sync", conversation_id=second)["events"] == []
+        client.call("reply.stop", conversation_id=first, reply_id=running["reply_id"])
+        client.completed(running["reply_id"])
+        assert client.send(second, "Hello", key)["duplicate"] is False
+
+
+def test_a_client_that_never_reads_what_others_cause_is_let_go(app: Flask) -> None:
+    socketio = app.extensions["socketio"]
+    deaf = socketio.test_client(app)
+    talking = socketio.test_client(app, auth={"token": ready_of(deaf)["token"]})
+    line = Socket(socketio.server.eio, deaf.eio_sid)
+    socketio.server.eio.sockets[deaf.eio_sid] = line
+    for _ in range(MOST_UNREAD):
+        line.queue.put("a frame")
+    talking.emit("conversation.create", {}, callback=True)
+    assert not line.closed
+    line.queue.put("one more")
+    talking.emit("conversation.create", {}, callback=True)
+    assert line.closed
+    assert talking.emit("conversation.list", callback=True)["ok"]
+    del socketio.server.eio.sockets[deaf.eio_sid]
 
 
 def test_a_client_that_asks_and_never_reads_is_let_go(server: ServerProcess, client: WireClient) -> None:

@@ -18,7 +18,7 @@ import websocket
 from sqlalchemy import text
 
 from chatbot.history import History, open_history
-from tests.clients import ROOT, Refused, ServerProcess, WireClient
+from tests.clients import ROOT, Refused, ServerProcess, WireClient, free_port
 from tests.tiny_checkpoint import tiny_checkpoint
 
 StartServer = Callable[..., ServerProcess]
@@ -227,6 +227,12 @@ def test_a_bad_database_is_one_sentence(tmp_path: Path) -> None:
     unreachable = f"postgresql+psycopg://u:secret@/x?host={tmp_path}"
     assert "cannot be used" in (line := fail("--database", unreachable))
     assert "secret" not in line
+
+
+def test_a_bad_redis_is_one_sentence(tmp_path: Path) -> None:
+    database = ("--database", f"sqlite:///{tmp_path}/c.db")
+    assert "CHATBOT_REDIS='localhost'" in fail("--redis", "localhost", *database)
+    assert "Redis of CHATBOT_REDIS cannot be used" in fail("--redis", f"redis://127.0.0.1:{free_port()}", *database)
 
 
 def test_a_missing_checkpoint_is_one_sentence(tmp_path: Path) -> None:
