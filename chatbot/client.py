@@ -228,28 +228,22 @@ class ChatClient:
     # Following a reply
 
     def _words(self, conversation_id: str, reply_id: str, after_seq: int) -> Iterator[str | Reply]:
-        said, held, next_index = "", dict[int, str](), 0
+        text, ended = _Text(), None
         with self._follow(conversation_id) as coming:
-            while True:
+            while ended is None:
                 news = _next(coming)
                 if news is None:  # asked at first, after each new connection and after a silence
                     ended, partial = self._state_of(conversation_id, reply_id, after_seq)
-                    if ended is None and partial and partial["text"].startswith(said):
-                        yield partial["text"][len(said) :]
-                        said, next_index = partial["text"], partial["next_index"]
+                    if partial:
+                        text.current, text.next_index = partial["text"], partial["next_index"]
                 elif news.get("reply_id") == reply_id:
-                    held[news["index"]] = news["text"]
-                    ended = None
+                    text.add(news["index"], news["text"])
                 else:
                     ended = _ending(news, reply_id)
                 if ended:
-                    yield ended.text[len(said) :] if ended.text.startswith(said) else ""
-                    yield ended
-                    return
-                while next_index in held:
-                    said += held[next_index]
-                    yield held.pop(next_index)
-                    next_index += 1
+                    text.current = ended.text
+                yield text.new_words()
+            yield ended
 
     @contextmanager
     def _follow(self, conversation_id: str) -> Iterator[queue.SimpleQueue[Any]]:
@@ -304,6 +298,33 @@ class ChatClient:
         with self._lock:
             for answers in self._asked:
                 answers.put(None)
+
+
+class _Text:
+    """A reply's text as it comes. Deltas may come out of order; with index 0 again they all come anew."""
+
+    def __init__(self) -> None:
+        self.current = ""
+        self.next_index = 0
+        self._given = ""
+        self._held: dict[int, str] = {}
+
+    def add(self, index: int, text: str) -> None:
+        if index == 0 and self.next_index:
+            self.current, self.next_index = "", 0
+            self._held.clear()
+        self._held[index] = text
+        while self.next_index in self._held:
+            self.current += self._held.pop(self.next_index)
+            self.next_index += 1
+
+    def new_words(self) -> str:
+        """What was not given before; nothing while other words than those come."""
+        if not self.current.startswith(self._given):
+            return ""
+        words = self.current[len(self._given) :]
+        self._given = self.current
+        return words
 
 
 def _next(coming: queue.SimpleQueue[Any]) -> dict[str, Any] | None:

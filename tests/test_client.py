@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from chatbot.client import ChatClient, ChatError
+from chatbot.client import ChatClient, ChatError, _Text
 from tests.running_server import RunningServer
 
 ROOT = Path(__file__).parent.parent
@@ -115,3 +115,11 @@ def test_a_killed_server_costs_neither_a_message_nor_a_word(tmp_path: Path) -> N
             assert [event["type"] for event in chat.sync(conversation)].count("message.created") == 1
     finally:
         server.kill()
+
+
+def test_words_are_given_once_and_in_order_however_they_come() -> None:
+    text, given = _Text(), []
+    for index, words in [(1, "b"), (0, "a"), (2, "c"), (0, "ab"), (1, "cd"), (2, "e")]:
+        text.add(index, words)
+        given.append(text.new_words())
+    assert given == ["", "ab", "c", "", "d", "e"]

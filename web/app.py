@@ -15,6 +15,7 @@ from web.conversations import ConversationService, Engine
 from web.events import Events
 from web.operator import Operator
 from web.protocol import TextPacket
+from web.rasa import RasaChannel
 from web.routes import add_routes
 from web.workers import WORKERS, Clients
 
@@ -57,16 +58,18 @@ def create_app(settings: Settings, engine: Engine, clients: Clients | None = Non
     )
     if settings.proxies:
         app.wsgi_app = ProxyFix(app.wsgi_app, settings.proxies, settings.proxies)  # type: ignore[method-assign]
+    rasa = RasaChannel(socketio)
     service = ConversationService(
         open_history(settings.database, worker=worker),
         engine,
-        lambda user_id, event, payload: socketio.emit(event, payload, to=user_id),
+        rasa.emit,
         settings,
         lambda order, arguments: socketio.emit(order, arguments, to=WORKERS),
     )
     app.extensions["conversations"] = service
     events = Events(socketio, service, settings)
     events.register()
+    rasa.register(events)
     does = (service.stop_here, service.drop_here, service.repeat_here, events.dismiss_here)
     clients.orders = {order.__name__: order for order in does}
     add_routes(app, service, settings)

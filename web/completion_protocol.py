@@ -2,17 +2,11 @@
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, model_serializer
+from pydantic import BaseModel, Field, SerializerFunctionWrapHandler, model_serializer
 
-from web.protocol import PlainText
+from web.protocol import Lenient, PlainText
 
 Reason = Literal["stop", "length"]
-
-
-class Lenient(BaseModel):
-    """What this bot knows nothing of is passed over: clients send a good deal that is meant for other models."""
-
-    model_config = ConfigDict(strict=True, extra="ignore")
 
 
 class Part(Lenient):

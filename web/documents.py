@@ -11,7 +11,20 @@ from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
 from web.completion_protocol import Chunk, Completion, CompletionRequest, FaultAnswer, Model, Models
-from web.protocol import FROM_CLIENT, FROM_SERVER, STATUS, Conversations, Hello, Nothing, Ready, Refusal
+from web.protocol import (
+    FROM_CLIENT,
+    FROM_RASA,
+    FROM_SERVER,
+    STATUS,
+    TO_RASA,
+    Conversations,
+    Hello,
+    Nothing,
+    Ready,
+    Refusal,
+)
+
+RECEIVED, SENT = FROM_CLIENT | FROM_RASA, FROM_SERVER | TO_RASA
 
 Document = dict[str, Any]
 Security = Literal["nobody", "token", "key"]
@@ -146,13 +159,15 @@ def asyncapi(host: str, is_secure: bool) -> Document:
     """AsyncAPI 3 of the Socket.IO protocol: what this server receives, what it answers, and what it sends."""
     operations: Document = {"connect": _receive("connect", ["ready", "refused"])}
     messages = {"connect": _message(Hello, "The connect packet's `auth`"), "refused": _message(Refusal)}
-    for name, (carried, answer) in FROM_CLIENT.items():
+    for name, (carried, answer) in RECEIVED.items():
         operations[name] = _receive(name, [f"{name}.ack", "refused"])
         messages |= {name: _message(carried), f"{name}.ack": _message(answer)}
-    for name, sent in FROM_SERVER.items():
+    for name, sent in SENT.items():
         operations[name] = {"action": "send", "channel": {"$ref": "#/channels/chat"}, "messages": [_of_chat(name)]}
         messages[name] = _message(sent)
-    models = [Hello, Refusal, *FROM_SERVER.values(), *(model for pair in FROM_CLIENT.values() for model in pair)]
+    models: list[type[BaseModel]] = [Hello, Refusal, *SENT.values()]
+    for carried, answer in RECEIVED.values():
+        models += [carried, answer]
     return {
         "asyncapi": "3.0.0",
         "info": _info("Socket.IO v5, default path and namespace, JSON, by websocket only. Each event is acknowledged."),
@@ -225,11 +240,12 @@ def _page() -> Document:
         Entry(f"{route.method.upper()} {route.path}", route.summary, named(route.body), named(route.answer))
         for route in ROUTES
     ]
+    carriers: dict[str, tuple[type[BaseModel], type[BaseModel]]] = {"connect": (Hello, Ready), **RECEIVED}
     received = [
         Entry(name, carried.__doc__ or "", carried.__name__, answer.__name__)
-        for name, (carried, answer) in {"connect": (Hello, Ready), **FROM_CLIENT}.items()
+        for name, (carried, answer) in carriers.items()
     ]
-    sent = [Entry(name, model.__doc__ or "", model.__name__) for name, model in FROM_SERVER.items()]
+    sent = [Entry(name, model.__doc__ or "", model.__name__) for name, model in SENT.items()]
     schemas = {**openapi()["components"]["schemas"], **asyncapi("", False)["components"]["schemas"]}
     shapes = {name: _fields(schema) for name, schema in sorted(schemas.items()) if name != Nothing.__name__}
     return {"routes": routes, "received": received, "sent": sent, "shapes": shapes, "schemas": schemas}

@@ -49,6 +49,7 @@ class Events:
         self.service = service
         self.settings = settings
         self._users: dict[str, str] = {}  # sid -> user_id
+        self.new_tokens: dict[str, str] = {}  # sid -> the token of a user who was new with this connection
         self._lock = threading.Lock()
         self._rate = MovingWindowRateLimiter(MemoryStorage())
         self._messages = RateLimitItemPerMinute(settings.messages_per_minute)
@@ -62,21 +63,21 @@ class Events:
     def register(self) -> None:
         self.socketio.on_event("connect", self._connect)
         self.socketio.on_event("disconnect", self._disconnect)
-        self._on("message.send", protocol.MessageSend, self._send)
-        self._on("message.edit", protocol.MessageEdit, self._edit)
-        self._on("reply.stop", protocol.OfReply, self._stop)
-        self._on("reply.regenerate", protocol.OfReply, self._regenerate)
-        self._on("feedback.set", protocol.FeedbackSet, self._set_feedback)
-        self._on("conversation.create", protocol.ConversationCreate, self._create)
-        self._on("conversation.list", protocol.Nothing, self._list)
-        self._on("conversation.rename", protocol.ConversationRename, self._rename)
-        self._on("conversation.set_learning", protocol.ConversationSetLearning, self._set_learning)
-        self._on("conversation.delete", protocol.OfConversation, self._delete)
-        self._on("user.delete", protocol.Nothing, self._delete_user)
-        self._on("sync", protocol.Sync, self._sync)
+        self.on("message.send", protocol.MessageSend, self.send)
+        self.on("message.edit", protocol.MessageEdit, self._edit)
+        self.on("reply.stop", protocol.OfReply, self._stop)
+        self.on("reply.regenerate", protocol.OfReply, self._regenerate)
+        self.on("feedback.set", protocol.FeedbackSet, self._set_feedback)
+        self.on("conversation.create", protocol.ConversationCreate, self._create)
+        self.on("conversation.list", protocol.Nothing, self._list)
+        self.on("conversation.rename", protocol.ConversationRename, self._rename)
+        self.on("conversation.set_learning", protocol.ConversationSetLearning, self._set_learning)
+        self.on("conversation.delete", protocol.OfConversation, self._delete)
+        self.on("user.delete", protocol.Nothing, self._delete_user)
+        self.on("sync", protocol.Sync, self._sync)
         self.socketio.on_event("*", self._unknown)
 
-    def _on(self, name: str, model: type[Model], handle: Callable[[str, Model], Answer]) -> None:
+    def on(self, name: str, model: type[Model], handle: Callable[[str, Model], Answer]) -> None:
         def handler(*arguments: Any) -> Answer:
             sid = request.sid  # type: ignore[attr-defined]
             self._clients.drop_if_deaf(self._line(sid))
@@ -103,6 +104,8 @@ class Events:
             raise DrainingError("The server is about to restart; connect again in a moment.")
         user_id, new_token = self._identify(hello.token)
         self._enter(sid, user_id)
+        if new_token:
+            self.new_tokens[sid] = new_token
         self.socketio.start_background_task(self._welcome, sid, user_id, new_token, hello.resume)
         return {}
 
@@ -125,9 +128,15 @@ class Events:
                 raise ProtocolError("rate_limited", f"No more than {most} connections at once; close one.", 5_000)
             self._users[sid] = user_id
 
+    def become(self, sid: str, user_id: str) -> None:
+        """From now on the connection is this user's, whoever it was opened by."""
+        self._enter(sid, user_id)
+        self.socketio.server.enter_room(sid, user_id)
+
     def _disconnect(self, reason: str) -> None:
         with self._lock:
             self._users.pop(request.sid, None)  # type: ignore[attr-defined]
+            self.new_tokens.pop(request.sid, None)  # type: ignore[attr-defined]
         if reason in (Reason.PING_TIMEOUT, Reason.TRANSPORT_ERROR):
             _cut(request.environ)
 
@@ -187,7 +196,7 @@ class Events:
 
     # Messages and replies
 
-    def _send(self, user_id: str, payload: protocol.MessageSend) -> Answer:
+    def send(self, user_id: str, payload: protocol.MessageSend) -> Answer:
         self._count_message(user_id)
         self._check_length(payload.text)
         return _accepted(

@@ -114,6 +114,12 @@ class Payload(BaseModel):
     model_config = ConfigDict(strict=True, extra="forbid")
 
 
+class Lenient(BaseModel):
+    """For clients that were made for others too: what means nothing here is passed over."""
+
+    model_config = ConfigDict(strict=True, extra="ignore")
+
+
 class Place(Payload):
     """Where a client left off in a conversation."""
 
@@ -173,6 +179,18 @@ class ConversationRename(OfConversation):
 
 class Sync(Place):
     limit: Annotated[int, Field(ge=1, le=SYNC_LIMIT)] = SYNC_LIMIT
+
+
+class SessionRequest(Lenient):
+    """Of a widget made for Rasa; answered with `session_confirm`."""
+
+    session_id: PlainText | None = None
+
+
+class UserUttered(Lenient):
+    """Of a widget made for Rasa; answered with `bot_uttered`."""
+
+    message: Utterance
 
 
 # What the server sends. It is made elsewhere as plain objects; these say what they look like, in docs/ and in tests.
@@ -385,6 +403,16 @@ class Synced(Done):
     partial: list[Partial]
 
 
+class SessionConfirm(RootModel[str]):
+    """To a widget made for Rasa: the session id to come back with."""
+
+
+class BotUttered(Sent):
+    """To a widget made for Rasa: a reply, or why there is none."""
+
+    text: str
+
+
 FROM_SERVER: dict[str, type[BaseModel]] = {
     "ready": Ready,
     "event": Event,
@@ -392,7 +420,7 @@ FROM_SERVER: dict[str, type[BaseModel]] = {
     "notice": Notice,
 }
 # Each with what it carries and what it is acknowledged with, where it is not refused.
-FROM_CLIENT: dict[str, tuple[type[Payload], type[Done]]] = {
+FROM_CLIENT: dict[str, tuple[type[BaseModel], type[Done]]] = {
     "message.send": (MessageSend, MessageAccepted),
     "message.edit": (MessageEdit, MessageAccepted),
     "reply.stop": (OfReply, Done),
@@ -406,3 +434,9 @@ FROM_CLIENT: dict[str, tuple[type[Payload], type[Done]]] = {
     "user.delete": (Nothing, Done),
     "sync": (Sync, Synced),
 }
+# Rasa's channel, for widgets that know no other.
+FROM_RASA: dict[str, tuple[type[BaseModel], type[Done]]] = {
+    "session_request": (SessionRequest, Done),
+    "user_uttered": (UserUttered, MessageAccepted),
+}
+TO_RASA: dict[str, type[BaseModel]] = {"session_confirm": SessionConfirm, "bot_uttered": BotUttered}
