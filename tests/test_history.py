@@ -769,6 +769,14 @@ def test_history_delete_user_asks_first(history: History, user: str, filled: str
     assert f"There is no user {user}" in again.stderr
 
 
+def test_history_migrate_makes_the_tables_and_leaves_them_as_they_are(database: str) -> None:
+    for _ in range(2):
+        assert run("migrate", "--database", database).stdout == "The tables are up to date.\n"
+    history = open_history(database, create=False)
+    assert history.conversations() == []
+    history.engine.dispose()
+
+
 def test_history_prune_erases_what_was_not_touched(
     history: History, user: str, conversation: str, database: str
 ) -> None:
