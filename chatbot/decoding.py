@@ -9,7 +9,7 @@ import math
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence, Set
 from dataclasses import dataclass
-from itertools import accumulate, chain, groupby, pairwise
+from itertools import accumulate, chain, groupby, islice, pairwise
 from typing import Literal, NamedTuple, Protocol
 
 import numpy as np
@@ -26,6 +26,8 @@ Seed = int | tuple[int, ...] | None
 NEVER = (PAD, UNK, BOS)
 _DRAWN_FROM = 2  # times as many responses are found as are offered
 _FORCED = 64  # utterances whose logits exist at once
+_GROUP = 16  # columns of a row among which only the largest is looked at first
+_ROWS = 256  # and rows of a step, unless one search has more
 
 
 class Model(Protocol):
@@ -38,7 +40,9 @@ class Model(Protocol):
 
     def start_decoding(self, state: Tensor, /) -> Tensor: ...  # (N, S) -> memory (N, M)
 
-    def decode_step(self, tokens: Tensor, memory: Tensor, state: Tensor) -> tuple[Tensor, Tensor]: ...
+    def feed(self, state: Tensor, /) -> Tensor: ...  # (N, S) -> what each step is fed of it (N, F)
+
+    def decode_step(self, tokens: Tensor, memory: Tensor, fed: Tensor, /) -> tuple[Tensor, Tensor]: ...
 
     def write(self, inputs: Tensor, sizes: Sequence[int], state: Tensor) -> Tensor: ...  # packed (Q,), (N, S) -> (Q, E)
 
@@ -148,14 +152,20 @@ class Hypothesis:
 
 
 class Continuations(NamedTuple):
-    """The likeliest next tokens of a search's L live hypotheses, likeliest first; -inf where one is forbidden."""
+    """The likeliest next tokens of R live hypotheses, likeliest first; -inf where one is forbidden."""
 
-    tokens: np.ndarray  # (L, W) int64
-    log_probability: np.ndarray  # (L, W) float64
-    log_prior: np.ndarray  # (L, W) float64
+    tokens: np.ndarray  # (R, W) int64
+    log_probability: np.ndarray  # (R, W) float64
+    log_prior: np.ndarray  # (R, W) float64
 
-    def of(self, rows: slice) -> "Continuations":
-        return Continuations(self.tokens[rows], self.log_probability[rows], self.log_prior[rows])
+
+class Pick(NamedTuple):
+    """A token that extends the hypothesis of one row."""
+
+    row: int
+    token: int
+    log_probability: float
+    log_prior: float
 
 
 class Choice(NamedTuple):
@@ -172,32 +182,33 @@ class Search:
     `state` is (1, S). `seed` fixes the samples whatever else is in the batch; None draws a fresh one.
     """
 
-    __slots__ = ("config", "ended", "live", "memory", "prior_memory", "random", "state")
+    __slots__ = ("config", "ended", "fed", "live", "memory", "prior_memory", "random", "state")
 
-    def __init__(self, config: DecodingConfig, state: Tensor, memory: Tensor, seed: Seed = None) -> None:
+    def __init__(self, config: DecodingConfig, state: Tensor, memory: Tensor, fed: Tensor, seed: Seed = None) -> None:
         self.config = config
         self.live = [Hypothesis()]
         self.ended: list[Hypothesis] = []
         self.random = np.random.default_rng(seed)
         self.state = state  # (1, S), the same for every row
         self.memory = memory  # (L, M)
+        self.fed = fed  # (1, F) of the state
         self.prior_memory: Tensor | None = None  # (L, M) of the same tokens decoded from a zero state
 
     @property
     def is_done(self) -> bool:
         return not self.live
 
-    def choose(self, continuations: Continuations) -> Choice:
-        """Raises FloatingPointError where the model's probabilities are not numbers."""
-        if np.isnan(continuations.log_probability).any():
-            raise FloatingPointError("the model's probabilities are not numbers: its checkpoint is broken")
-        picks = {"greedy": self._likeliest, "beam": self._beam, "sample": self._sample}[self.config.method]
+    def choose(self, picks: Iterable[Pick]) -> Choice:
+        """What becomes of the live hypotheses with these extensions, the best first."""
         choice = Choice([], [], [])
-        for row, column in picks(continuations):
-            token, grown = self._grow(continuations, row, column)
+        room = self.config.beam_size if self.config.method == "beam" else math.inf
+        for row, token, log_probability, log_prior in picks:
+            stem = self.live[row]
+            ids = stem.ids if token == EOS else (*stem.ids, token)
+            grown = Hypothesis(ids, stem.log_probability + log_probability, stem.log_prior + log_prior)
             if token == EOS:
                 choice.ended.append(grown)
-            elif self.config.method != "beam" or len(choice.live) < self.config.beam_size:
+            elif len(choice.live) < room:
                 choice.live.append(grown)
                 choice.parents.append(row)
         return choice
@@ -211,35 +222,6 @@ class Search:
             if best >= self._bound():
                 self.live = []
 
-    def _grow(self, continuations: Continuations, row: int, column: int) -> tuple[int, Hypothesis]:
-        stem = self.live[row]
-        token = int(continuations.tokens[row, column])
-        return token, Hypothesis(
-            stem.ids if token == EOS else (*stem.ids, token),
-            stem.log_probability + float(continuations.log_probability[row, column]),
-            stem.log_prior + float(continuations.log_prior[row, column]),
-        )
-
-    def _likeliest(self, continuations: Continuations) -> Iterable[tuple[int, int]]:
-        return [(0, 0)]
-
-    def _sample(self, continuations: Continuations) -> Iterable[tuple[int, int]]:
-        """One token a live row; the first step draws all candidates from its only row."""
-        first = not self.live[0].ids
-        rows = np.zeros(self.config.candidates, int) if first else np.arange(len(self.live))
-        cumulative = sampling_probabilities(continuations.log_probability, self.config).cumsum(axis=1)[rows]
-        draws = self.random.random((len(rows), 1)) * cumulative[:, -1:]
-        return zip(rows.tolist(), (cumulative <= draws).sum(axis=1).tolist(), strict=True)
-
-    def _beam(self, continuations: Continuations) -> Iterator[tuple[int, int]]:
-        """The 2K best extensions over all rows: enough for K live ones even where K of them end."""
-        stems = np.array([hypothesis.log_probability for hypothesis in self.live])
-        totals = stems[:, None] + continuations.log_probability  # (L, W)
-        for place in np.argsort(-totals, axis=None, kind="stable")[: 2 * self.config.beam_size].tolist():
-            row, column = divmod(place, totals.shape[1])
-            if totals[row, column] > -math.inf:
-                yield row, column
-
     def _bound(self) -> float:
         """The best `normalised` a live hypothesis can reach: every token to come certain, and as many as allowed.
 
@@ -251,8 +233,55 @@ class Search:
         return best / (self.config.max_tokens + 1) ** self.config.length_penalty
 
 
+Picked = tuple[np.ndarray, np.ndarray, list[int]]  # rows (Q,), columns (Q,) and how many of them each search has
+
+
+def _likeliest(searches: Sequence[Search], continuations: Continuations) -> Picked:
+    rows = np.arange(len(continuations.tokens))
+    return rows, np.zeros_like(rows), [1] * len(searches)
+
+
+def _sample(searches: Sequence[Search], continuations: Continuations) -> Picked:
+    """One token a live row; a search's first step draws all its candidates from its only row."""
+    config = searches[0].config
+    counts = [len(search.live) if search.live[0].ids else config.candidates for search in searches]
+    repeats = [1 if search.live[0].ids else config.candidates for search in searches for _ in search.live]
+    rows = np.repeat(np.arange(len(repeats)), repeats)
+    cumulative = sampling_probabilities(continuations.log_probability, config).cumsum(axis=1)[rows]
+    draws = np.concatenate([search.random.random(count) for search, count in zip(searches, counts, strict=True)])
+    return rows, (cumulative <= draws[:, None] * cumulative[:, -1:]).sum(axis=1), counts
+
+
+def _beam(searches: Sequence[Search], continuations: Continuations) -> Picked:
+    """The 2K best extensions over all rows of a search: enough for K live ones even where K of them end."""
+    stems = np.array([hypothesis.log_probability for search in searches for hypothesis in search.live])
+    totals = stems[:, None] + continuations.log_probability  # (R, W)
+    found = []
+    for block in _blocks(searches):
+        best = np.argsort(-totals[block], axis=None, kind="stable")[: 2 * searches[0].config.beam_size]
+        best = best[totals[block].flat[best] > -math.inf] + block.start * totals.shape[1]
+        found.append(best)
+    rows, columns = np.divmod(np.concatenate(found), totals.shape[1])
+    return rows, columns, [len(best) for best in found]
+
+
+def _picks(searches: Sequence[Search], continuations: Continuations) -> list[list[Pick]]:
+    """How searches of one config go on, rows counted from the first of each.
+
+    Raises FloatingPointError where the model's probabilities are not numbers.
+    """
+    if np.isnan(continuations.log_probability).any():
+        raise FloatingPointError("the model's probabilities are not numbers: its checkpoint is broken")
+    by = {"greedy": _likeliest, "beam": _beam, "sample": _sample}[searches[0].config.method]
+    rows, columns, counts = by(searches, continuations)
+    starts = np.repeat([block.start for block in _blocks(searches)], counts)
+    parts = (rows - starts, *(part[rows, columns] for part in continuations))
+    every = map(Pick._make, zip(*(part.tolist() for part in parts), strict=True))
+    return [list(islice(every, count)) for count in counts]
+
+
 def sampling_probabilities(log_probability: np.ndarray, config: DecodingConfig) -> np.ndarray:
-    """(L, W) log-probabilities in falling order -> (L, W) probabilities to sample from, each row's sum 1.
+    """(R, W) log-probabilities in falling order -> (R, W) probabilities to sample from, each row's sum 1.
 
     The temperature first, then the k likeliest, then the fewest of them that hold `top_p` of what is left.
     """
@@ -268,10 +297,9 @@ def start_searches(
     model: Model, states: Tensor, configs: Sequence[DecodingConfig], seeds: Sequence[Seed]
 ) -> list[Search]:
     """One search for each row of `states` (N, S)."""
-    memory = model.start_decoding(states)  # (N, M)
+    memory, fed = model.start_decoding(states), model.feed(states)  # (N, M), (N, F)
     searches = [
-        Search(config, state, start, seed)
-        for config, state, start, seed in zip(configs, states.split(1), memory.split(1), seeds, strict=True)
+        Search(*of_one) for of_one in zip(configs, states.split(1), memory.split(1), fed.split(1), seeds, strict=True)
     ]
     followers = [search for search in searches if search.config.follows_prior]
     if followers:
@@ -344,28 +372,48 @@ def step(model: Model, searches: Iterable[Search], never: Sequence[int] = NEVER)
 
     If this raises, no search has changed but for the random numbers it drew.
     """
-    live = sorted((search for search in searches if not search.is_done), key=_kind)
-    if not live:
-        return
-    followers = [search for search in live if search.prior_memory is not None]
+    kinds: dict[DecodingConfig, list[Search]] = {}
+    for search in searches:
+        if not search.is_done:
+            kinds.setdefault(search.config, []).append(search)
+    for part, choices, memory in [_extend(model, part, never) for part in _parts(chain(*kinds.values()))]:
+        _accept(part, choices, memory)
+
+
+def _parts(searches: Iterable[Search]) -> Iterator[list[Search]]:
+    """Searches whose rows make one batch: logits of many rows at once would cost more in memory than they gain."""
+    part: list[Search] = []
+    rows = 0
+    for search in searches:
+        own = len(search.live) * (2 if search.config.follows_prior else 1)
+        if part and rows + own > _ROWS:
+            yield part
+            part, rows = [], 0
+        part.append(search)
+        rows += own
+    if part:
+        yield part
+
+
+def _extend(model: Model, live: list[Search], never: Sequence[int]) -> tuple[list[Search], list[Choice], Tensor]:
+    """The choices of searches that stand kind by kind, and the memory (R, M) after their rows have been read."""
+    followers = _followers(live)
     logits, memory = _run_model(model, live, followers)
     choices: list[Choice] = []
     row, prior_row = 0, sum(len(search.live) for search in live)
-    for (_, follows_prior), group in groupby(live, key=_kind):
+    for config, group in groupby(live, key=lambda search: search.config):
         alike = list(group)
-        blocks = _blocks(alike)
-        rows = blocks[-1].stop
-        prior_logits = logits[prior_row : prior_row + rows] if follows_prior else None
+        rows = sum(len(search.live) for search in alike)
+        prior_logits = logits[prior_row : prior_row + rows] if config.follows_prior else None
         found = _continuations(logits[row : row + rows], prior_logits, alike, never)
-        choices += [search.choose(found.of(block)) for search, block in zip(alike, blocks, strict=True)]
+        choices += [search.choose(picks) for search, picks in zip(alike, _picks(alike, found), strict=True)]
         row += rows
-        prior_row += rows if follows_prior else 0
-    _accept(live, followers, choices, memory)
+        prior_row += rows if config.follows_prior else 0
+    return live, choices, memory
 
 
-def _kind(search: Search) -> tuple[int, bool]:
-    """Searches of one kind are neighbours in the batch, so that their rows are one slice."""
-    return search.config.breadth, search.prior_memory is not None
+def _followers(searches: Iterable[Search]) -> list[Search]:
+    return [search for search in searches if search.prior_memory is not None]
 
 
 def _blocks(searches: Sequence[Search], start: int = 0) -> list[slice]:
@@ -383,27 +431,45 @@ def _run_model(model: Model, live: Sequence[Search], followers: Sequence[Search]
         [search.memory for search in live]
         + [search.prior_memory for search in followers if search.prior_memory is not None]
     )
-    state = torch.cat([search.state for search in live]).repeat_interleave(torch.tensor(counts), dim=0)
-    return model.decode_step(tokens, memory, torch.cat([state, model.initial_state(prior_rows)]))
+    fed = torch.cat([search.fed for search in live])
+    if len(tokens) > len(live):
+        fed = torch.cat([fed, model.feed(model.initial_state(1))])
+        fed = fed.repeat_interleave(torch.tensor([*counts, prior_rows]), dim=0)
+    return model.decode_step(tokens, memory, fed)
 
 
 def _continuations(
     logits: Tensor, prior_logits: Tensor | None, searches: Sequence[Search], never: Sequence[int]
 ) -> Continuations:
-    """The likeliest allowed tokens of R rows (R, V), with the model's own probabilities. Overwrites `logits`."""
-    vocabulary_size = logits.shape[1]
-    total = logits.logsumexp(dim=1, keepdim=True)  # (R, 1)
-    end = logits[:, EOS].clone()
-    _forbid(logits, searches, never)
-    values, tokens = logits.topk(min(searches[0].config.breadth or vocabulary_size, vocabulary_size), dim=1)  # (R, W)
+    """The likeliest allowed tokens of R rows (R, V), with the model's own probabilities."""
+    log_probability = logits.log_softmax(dim=1)  # (R, V)
+    end = log_probability[:, EOS].clone()
+    _forbid(log_probability, searches, never)
+    values, tokens = largest(log_probability, searches[0].config.breadth or logits.shape[1])  # (R, W)
     nothing_left = values[:, 0] == -math.inf  # a reply at its limit, or one that blocking has painted into a corner
     tokens[nothing_left, 0] = EOS
     values[nothing_left, 0] = end[nothing_left]
-    log_probability = (values - total).double().numpy()
     if prior_logits is None:
-        return Continuations(tokens.numpy(), log_probability, np.zeros_like(log_probability))
+        return Continuations(tokens.numpy(), values.double().numpy(), np.zeros(values.shape))
     prior = prior_logits.gather(1, tokens) - prior_logits.logsumexp(dim=1, keepdim=True)
-    return Continuations(tokens.numpy(), log_probability, prior.double().numpy())
+    return Continuations(tokens.numpy(), values.double().numpy(), prior.double().numpy())
+
+
+def largest(values: Tensor, count: int) -> tuple[Tensor, Tensor]:
+    """As `values.topk(count, dim=1)`, several times as fast for a few of many: (R, V) -> (R, W), (R, W).
+
+    The columns are dealt into groups; the W largest lie in the W groups that have the largest maxima.
+    """
+    rows, width = values.shape
+    groups = width // _GROUP
+    if count * 4 > groups:
+        return values.topk(min(count, width), dim=1)
+    dealt = values[:, : groups * _GROUP].unflatten(1, (_GROUP, groups))
+    best = dealt.amax(dim=1).topk(count, dim=1, sorted=False).indices  # (R, W)
+    columns = (best[:, None] + groups * torch.arange(_GROUP)[:, None]).flatten(1)
+    columns = torch.cat([columns, torch.arange(groups * _GROUP, width).expand(rows, -1)], dim=1)  # and those left over
+    found, places = values.gather(1, columns).topk(count, dim=1)
+    return found, columns.gather(1, places)
 
 
 def _forbid(logits: Tensor, searches: Sequence[Search], never: Sequence[int]) -> None:
@@ -434,8 +500,9 @@ def repeating_tokens(ids: tuple[int, ...], n: int) -> set[int]:
     return {ids[-1]} | {ids[end] for end in range(n - 1, len(ids)) if ids[end - n + 1 : end] == tail}
 
 
-def _accept(live: Sequence[Search], followers: Sequence[Search], choices: Sequence[Choice], memory: Tensor) -> None:
+def _accept(live: Sequence[Search], choices: Sequence[Choice], memory: Tensor) -> None:
     """Reorders the memory (R, M) once for all searches and hands each its rows."""
+    followers = _followers(live)
     of = dict(zip(map(id, live), choices, strict=True))
     blocks = _blocks(live)
     blocks += _blocks(followers, start=blocks[-1].stop)

@@ -29,6 +29,7 @@ from chatbot.decoding import (
     start_searches,
     step,
 )
+from chatbot.inference import prepare
 from chatbot.reply import CONTEXT_TURNS, DialogueState, Reply, ReplyRequest, Status
 from chatbot.retrieval import open_responses
 from data.cleaning import normalise
@@ -105,6 +106,7 @@ class ChatEngine:
         Raises CheckpointError where the checkpoint has an index of responses that is none of its own.
         """
         self.checkpoint = checkpoint
+        self._model = prepare(checkpoint.model)
         self._responses = open_responses(checkpoint)
         self._decoding = decoding
         self._max_batch = max_batch
@@ -233,22 +235,22 @@ class ChatEngine:
             [turn.utterance] if state is not None else [*turn.context, turn.utterance]
             for turn, state in zip(turns, carried, strict=True)
         ]
-        nothing = self.checkpoint.model.initial_state(1)
+        nothing = self._model.initial_state(1)
         states = torch.cat([nothing if state is None else state for state in carried])
         states = self._track(states, heard)
         decodings = [turn.decoding for turn in turns]
         seeds = [turn.request.seed for turn in turns]
-        searches = start_searches(self.checkpoint.model, states, decodings, seeds)
+        searches = start_searches(self._model, states, decodings, seeds)
         if self._responses is not None:
             earlier = [turn.earlier for turn in turns]
-            offer_responses(self.checkpoint.model, self._responses, searches, earlier)
+            offer_responses(self._model, self._responses, searches, earlier)
         for turn, search in zip(turns, searches, strict=True):
             turn.search = search
         self._batch.extend(turns)
 
     def _extend(self, turns: Sequence[_Turn]) -> None:
         """One more token for every reply under way."""
-        step(self.checkpoint.model, [turn.live for turn in turns if not turn.has_ended], self._never)
+        step(self._model, [turn.live for turn in turns if not turn.has_ended], self._never)
 
     def _stream(self, turns: Sequence[_Turn]) -> None:
         """A text only grows at its end as its tokens do, so what was streamed stays true."""
@@ -261,9 +263,9 @@ class ChatEngine:
         states = torch.cat([turn.live.state for turn in turns])  # (n, S)
         candidates = [turn.candidates for turn in turns]
         earlier = [turn.earlier for turn in turns]
-        ordered = ranked(self.checkpoint.model, states, candidates, [turn.decoding for turn in turns], earlier)
+        ordered = ranked(self._model, states, candidates, [turn.decoding for turn in turns], earlier)
         chosen = [hypotheses[0] for hypotheses in ordered]
-        after = self.checkpoint.model.listen(*closed([hypothesis.ids for hypothesis in chosen]), states)
+        after = self._model.listen(*closed([hypothesis.ids for hypothesis in chosen]), states)
         for turn, hypothesis, state in zip(turns, chosen, after, strict=True):
             self._batch.remove(turn)
             self._answer(turn, hypothesis, state)
@@ -311,12 +313,12 @@ class ChatEngine:
         states = states.clone()
         for turn in range(max(map(len, heard))):
             rows = [row for row, utterances in enumerate(heard) if turn < len(utterances)]
-            states[rows] = self.checkpoint.model.listen(*closed([heard[row][turn] for row in rows]), states[rows])
+            states[rows] = self._model.listen(*closed([heard[row][turn] for row in rows]), states[rows])
         return states
 
     def _carried(self, state: DialogueState | None) -> Tensor | None:
         """The state (1, S) that came with a request, if this checkpoint made it and it is whole."""
-        size = self.checkpoint.model.state_width
+        size = self._model.state_width
         if state is None or state.checkpoint != self.checkpoint.id or len(state.vector) != 4 * size:
             return None
         vector = np.frombuffer(state.vector, dtype="<f4").astype(np.float32)

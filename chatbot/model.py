@@ -134,8 +134,20 @@ class ResponseDecoder(nn.Module):
 
     def step(self, words: Tensor, memory: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
         """(N, E), (N, M), (N, C) -> readout (N, E), memory (N, M)."""
-        memory = self.rnn.step(words, memory, self._at_gates(state))
-        return self._readout(memory, words, self._at_readout(state)), memory
+        return self.step_fed(words, memory, self.feed(state))
+
+    def feed(self, state: Tensor) -> Tensor:
+        """What a state adds to the gates and to the readout of every step: (N, C) -> (N, G + 2E), or (N, 0)."""
+        if not self.is_conditioned:
+            return state[:, :0]
+        return torch.cat([self.state_to_gates(state), self.state_to_readout(state)], dim=1)
+
+    def step_fed(self, words: Tensor, memory: Tensor, fed: Tensor) -> tuple[Tensor, Tensor]:
+        """As `step`, with what `feed` gives instead of the state."""
+        gates = self.rnn.gates_size
+        at_gates, at_readout = (fed[:, :gates], fed[:, gates:]) if self.is_conditioned else (None, None)
+        memory = self.rnn.step(words, memory, at_gates)
+        return self._readout(memory, words, at_readout), memory
 
     def _at_gates(self, state: Tensor) -> Tensor | None:
         return self.state_to_gates(state) if self.is_conditioned else None
@@ -250,6 +262,10 @@ class HRED(nn.Module):
         """The decoder's memory before its first word: (N, S) -> (N, M)."""
         return self.decoder.start(self._condition(state))
 
+    def feed(self, state: Tensor) -> Tensor:
+        """What `decode_step` takes of a state; the state itself (N, S), unless the network is prepared to answer."""
+        return state
+
     def decode_step(self, tokens: Tensor, memory: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
         """Reads one token a row (BOS first): (N,), (N, M), (N, S) -> logits (N, V) in float32, memory (N, M)."""
         readout, memory = self.decoder.step(self.embedding(tokens), memory, self._condition(state))
@@ -261,7 +277,7 @@ class HRED(nn.Module):
 
     def relevance_query(self, state: Tensor) -> Tensor:
         """(N, S) -> (N, D), to be multiplied with utterance vectors; trained with in-batch negatives."""
-        return self.relevance_map(self._condition(state)) * self.relevance_map.out_features**-0.5
+        return self.relevance_map(self._condition(state)) * self.config.vector_size**-0.5
 
     def _condition(self, state: Tensor) -> Tensor:
         """What the decoder sees of a state, (N, S) -> (N, C); a language model's starts from all of it."""

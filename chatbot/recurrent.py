@@ -10,7 +10,7 @@ next step. An Elman or GRU cell's memory is h; an LSTM's is [c, h].
 """
 
 import itertools
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Literal
 
 import torch
@@ -222,6 +222,31 @@ def _starts(sizes: Iterable[int]) -> Tensor:
     return torch.tensor([0, *itertools.accumulate(sizes)])[:-1]
 
 
+def run_steps(
+    cell: type[Elman | GRU | LSTM],
+    gates: Tensor,
+    constant: Tensor | None,
+    start: Tensor,
+    sizes: Sequence[int],
+    from_hidden: Callable[[Tensor], Tensor],
+) -> tuple[Tensor, Tensor]:
+    """What each step of a cell keeps and the memory after it, both packed; `gates` (P, G), W x, is overwritten.
+
+    `from_hidden` gives U h, (N, H) -> (N, G); constant (N, G) and start (N, M) as in `RecurrentLayer.forward`.
+    """
+    size = start.shape[1] // cell.memories
+    kept = gates.new_empty(len(gates), cell.keeps * size)
+    memory = gates.new_empty(len(gates), cell.memories * size)
+    before = start
+    for rows in _steps(sizes):
+        before = before[: rows.stop - rows.start]
+        if constant is not None:
+            gates[rows] += constant[: len(before)]
+        cell.step(gates[rows], before, from_hidden(before[:, -size:]), kept[rows], memory[rows])
+        before = memory[rows]
+    return kept, memory
+
+
 class _PackedRecurrence(torch.autograd.Function):
     """The recurrence of `RecurrentLayer`; keeps the gates of every step, so that backward recomputes no product."""
 
@@ -229,18 +254,8 @@ class _PackedRecurrence(torch.autograd.Function):
     def forward(  # type: ignore[no-untyped-def]
         ctx, cell, inputs, constant, start, sizes, weight_ih, bias_ih, weight_hh, bias_hh
     ):
-        size = weight_hh.shape[1]
         gates = F.linear(inputs, weight_ih, bias_ih)  # (P, G); each step turns its rows into activations in place
-        kept = gates.new_empty(len(inputs), cell.keeps * size)
-        memory = gates.new_empty(len(inputs), cell.memories * size)
-        before = start
-        for rows in _steps(sizes):
-            count = rows.stop - rows.start
-            before = before[:count]
-            gates[rows] += constant[:count]
-            recurrent = F.linear(before[:, -size:], weight_hh, bias_hh)
-            cell.step(gates[rows], before, recurrent, kept[rows], memory[rows])
-            before = memory[rows]
+        kept, memory = run_steps(cell, gates, constant, start, sizes, lambda h: F.linear(h, weight_hh, bias_hh))
         ctx.cell, ctx.sizes = cell, sizes
         ctx.save_for_backward(inputs, start, gates, kept, memory, weight_ih, weight_hh)
         return memory

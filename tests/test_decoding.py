@@ -47,6 +47,9 @@ class TableModel:
     def start_decoding(self, state: Tensor) -> Tensor:
         return torch.zeros(len(state), 1, dtype=torch.float64)
 
+    def feed(self, state: Tensor) -> Tensor:
+        return state
+
     def decode_step(self, tokens: Tensor, memory: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
         self.rows_seen.append(len(tokens))
         memory = torch.where(tokens[:, None] < EOS, memory, memory * 7 + tokens[:, None])

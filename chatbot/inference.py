@@ -1,0 +1,186 @@
+"""A network to answer with: the same HRED, its products prepared for the processor. It cannot learn.
+
+Two thirds of a reply's arithmetic choose words: readouts (N, E) against all V of them. That product need only be good
+enough to tell which words can win, so it is taken in few bits; the likeliest are then multiplied again, exactly. In 8
+bits a weight has one scale for each output (W_o = scale_o * integer); a row of inputs is brought to [-1, 1] by its own
+largest value and rounded to 1/127 (Jacob et al., CVPR 2018, without its calibration). No row's scale looks at its
+neighbours, so a reply is the same whatever else is in the batch. What the network remembers stays in float32: an error
+there would grow from word to word and from turn to turn.
+
+Shapes: N rows, I inputs, O outputs; for the rest see `chatbot.model` and `chatbot.recurrent`.
+"""
+
+import copy
+import time
+import warnings
+from collections.abc import Sequence
+from functools import cache
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from chatbot.decoding import largest
+from chatbot.model import HRED
+from chatbot.recurrent import RecurrentLayer, run_steps
+
+_WORTH_PACKING = 1_000_000  # weights; a smaller network waits for Python and not for products
+_EXACT = 8  # of the likeliest words of each row
+_TRIAL = (64, 300, 8192)  # rows, inputs and outputs of the product that the processor is judged by
+_ROUNDS = 12
+
+
+class Product(nn.Module):
+    """x W^T + b as `nn.Linear` does it: (N, I) -> (N, O)."""
+
+    weight: Any  # in whatever form the product takes it
+    bias: Any
+
+    def __init__(self, weight: object, bias: Tensor | None) -> None:
+        super().__init__()
+        self.weight, self.bias = weight, bias
+
+    def forward(self, rows: Tensor) -> Tensor:
+        return F.linear(rows, self.weight, self.bias)
+
+
+class PackedProduct(Product):
+    """The same in oneDNN's order of the weights; on some processors twice as fast."""
+
+    def __init__(self, weight: Tensor, bias: Tensor | None) -> None:
+        super().__init__(torch.ops.mkldnn._reorder_linear_weight(weight), bias)
+
+    def forward(self, rows: Tensor) -> Tensor:
+        product: Tensor = torch.ops.mkldnn._linear_pointwise(rows, self.weight, self.bias, "none", [], "")
+        return product
+
+
+class Bfloat16Product(Product):
+    """Weights and inputs rounded to bfloat16, and the outputs before the bias."""
+
+    def __init__(self, weight: Tensor, bias: Tensor) -> None:
+        super().__init__(torch.ops.mkldnn._reorder_linear_weight(weight.bfloat16()), bias)
+
+    def forward(self, rows: Tensor) -> Tensor:
+        product: Tensor = torch.ops.mkldnn._linear_pointwise(rows.bfloat16(), self.weight, None, "none", [], "")
+        return product + self.bias
+
+
+class Int8Product(Product):
+    """Weights of 8 bits with a scale for each output, inputs of 8 bits with one for each row."""
+
+    def __init__(self, weight: Tensor, bias: Tensor) -> None:
+        super().__init__(_packed_int8(weight), bias)
+
+    def forward(self, rows: Tensor) -> Tensor:
+        scale = rows.abs().amax(dim=1, keepdim=True).clamp_(min=1e-9)  # (N, 1)
+        product = torch.ops.quantized.linear_with_input_q_dq_qweight_dq_output_fp32(
+            rows / scale, 1 / 127, 128, self.weight
+        )
+        return torch.addcmul(self.bias, product, scale, out=product)
+
+
+def _packed_int8(weight: Tensor) -> object:
+    scales = weight.abs().amax(dim=1).clamp(min=1e-9) / 127
+    with warnings.catch_warnings():  # of quantised tensors, which this torch deprecates; the release is pinned
+        warnings.simplefilter("ignore", UserWarning)
+        integers = torch.quantize_per_channel(
+            weight, scales, torch.zeros_like(scales, dtype=torch.long), 0, torch.qint8
+        )
+    before = torch.backends.quantized.engine
+    torch.backends.quantized.engine = "fbgemm"
+    try:
+        return torch.ops.quantized.linear_prepack(integers, None)
+    finally:
+        torch.backends.quantized.engine = before
+
+
+EXACT = (Product, PackedProduct)
+ROUGH = (Bfloat16Product, Int8Product)
+
+
+class PackedLayer(nn.Module):
+    """A `RecurrentLayer` whose products are prepared."""
+
+    def __init__(self, layer: RecurrentLayer, product: type[Product]) -> None:
+        super().__init__()
+        self.cell, self.hidden_size = layer.cell, layer.hidden_size
+        self.memory_size, self.gates_size = layer.memory_size, layer.gates_size
+        self.from_inputs = product(layer.weight_ih, layer.bias_ih)
+        self.from_hidden = product(layer.weight_hh, layer.bias_hh)
+
+    def forward(self, inputs: Tensor, sizes: Sequence[int], memory: Tensor, constant: Tensor | None = None) -> Tensor:
+        """As `RecurrentLayer.forward`."""
+        _, after = run_steps(self.cell, self.from_inputs(inputs), constant, memory, sizes, self.from_hidden)
+        return after
+
+
+class PackedHRED(HRED):
+    """Answers as `model` does, whose embedding it shares; `exact` products carry the network, `rough` ones find words.
+
+    What the decoder is fed of a state is the same at every word of a reply, so `feed` multiplies it once: (N, S) ->
+    (N, G + 2E), and `decode_step` takes that in the place of the state.
+    """
+
+    def __init__(self, model: HRED, exact: type[Product], rough: type[Product]) -> None:
+        nn.Module.__init__(self)  # its parts are those of the model
+        self.__dict__.update(_prepared(model, exact).__dict__)
+        self.output = rough(model.embedding.weight, model.output_bias)
+
+    def logits(self, readouts: Tensor) -> Tensor:
+        """As HRED.logits; where products are rough, only those of the likeliest words are exact."""
+        rough: Tensor = self.output(readouts)
+        if type(self.output) in EXACT:
+            return rough
+        _, words = largest(rough, _EXACT)  # (N, K)
+        exact = (self.embedding(words) @ readouts[:, :, None])[:, :, 0] + self.output_bias[words]
+        return rough.scatter_(1, words, exact)
+
+    def feed(self, state: Tensor) -> Tensor:
+        return self.decoder.feed(self._condition(state))
+
+    def decode_step(self, tokens: Tensor, memory: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
+        readout, memory = self.decoder.step_fed(self.embedding(tokens), memory, state)
+        return self.logits(readout), memory
+
+
+def _prepared(module: nn.Module, product: type[Product]) -> nn.Module:
+    """The module with the same parts, but for those that multiply."""
+    if isinstance(module, RecurrentLayer):
+        return PackedLayer(module, product)
+    if isinstance(module, nn.Linear):
+        return product(module.weight, module.bias)
+    twin = copy.copy(module)
+    twin._modules = {name: part and _prepared(part, product) for name, part in module._modules.items()}
+    return twin
+
+
+def prepare(model: HRED) -> HRED:
+    """The model as this processor answers fastest with it; a small one as it is."""
+    if sum(parameter.numel() for parameter in model.parameters()) < _WORTH_PACKING:
+        return model
+    return PackedHRED(model, fastest(EXACT), fastest((*EXACT, *ROUGH)))
+
+
+@cache
+def fastest(products: tuple[type[Product], ...]) -> type[Product]:
+    """Measured once a process, in a tenth of a second: the best of several turns each, since others may be working."""
+    rows, inputs, outputs = _TRIAL
+    numbers, weight, bias = torch.rand(rows, inputs), torch.rand(outputs, inputs), torch.rand(outputs)
+    seconds = {}
+    for product in products:
+        try:
+            seconds[product] = _seconds(product(weight, bias), numbers)
+        except (RuntimeError, AttributeError):  # this processor, or this build of torch, cannot
+            continue
+    return min(seconds, key=seconds.__getitem__)
+
+
+def _seconds(trial: Product, numbers: Tensor) -> float:
+    best = float("inf")
+    for _ in range(_ROUNDS):
+        begin = time.perf_counter()
+        trial(numbers)
+        best = min(best, time.perf_counter() - begin)
+    return best

@@ -1,0 +1,129 @@
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from chatbot import inference
+from chatbot.checkpoint import Checkpoint, load_checkpoint
+from chatbot.decoding import DEFAULT, GREEDY, DecodingConfig, decode, largest
+from chatbot.engine import ChatEngine
+from chatbot.inference import EXACT, ROUGH, Bfloat16Product, Int8Product, PackedHRED, PackedProduct, fastest, prepare
+from chatbot.model import HRED
+from chatbot.reply import ReplyRequest
+from tests.tiny_checkpoint import tiny_checkpoint, tiny_model
+
+
+def states_of(model: HRED, count: int, seed: int = 0) -> Tensor:
+    """Dialogues in which something was said."""
+    random = torch.Generator().manual_seed(seed)
+    heard = torch.randint(4, model.config.vocabulary_size, (count, 5), generator=random)
+    return model.listen(heard, torch.arange(count) % 5 + 1, model.initial_state(count))
+
+
+@pytest.mark.parametrize("kind", ["hred", "seq2seq", "language-model"])
+@pytest.mark.parametrize("cell", ["elman", "gru", "lstm"])
+@pytest.mark.parametrize("product", EXACT)
+def test_a_prepared_network_of_any_kind_gives_what_the_model_gives(kind: str, cell: str, product: type) -> None:
+    model = tiny_model(40, kind=kind, cell=cell, layers=2)
+    packed = PackedHRED(model, product, product)
+    torch.testing.assert_close(states_of(packed, 9), states_of(model, 9))
+    states = states_of(model, 9)
+    tokens, memory = torch.arange(4, 13), model.start_decoding(states)
+    torch.testing.assert_close(packed.start_decoding(states), memory)
+    expected = model.decode_step(tokens, memory, states)
+    torch.testing.assert_close(packed.decode_step(tokens, memory, packed.feed(states)), expected)
+
+
+@pytest.mark.parametrize("product", ROUGH)
+def test_a_rough_product_is_near_and_a_row_has_the_same_in_any_company(product: type) -> None:
+    random = torch.Generator().manual_seed(0)
+    rows, weight = torch.randn(64, 300, generator=random), torch.randn(500, 300, generator=random)
+    rows *= torch.logspace(-2, 2, 64)[:, None]  # some rows far larger than others
+    bias = torch.randn(500, generator=random)
+    found, exact = product(weight, bias)(rows), rows @ weight.T + bias
+    assert ((found - exact).norm(dim=1) / exact.norm(dim=1)).max() < 0.02
+    alone = torch.cat([product(weight, bias)(row) for row in rows.split(1)])
+    torch.testing.assert_close(found, alone)
+
+
+@pytest.mark.parametrize("product", ROUGH)
+def test_the_likeliest_words_have_the_models_own_probabilities(product: type) -> None:
+    model = tiny_model(500)
+    packed = PackedHRED(model, PackedProduct, product)
+    readouts = torch.randn(20, model.config.embedding_size, generator=torch.Generator().manual_seed(0))
+    exact, found = model.logits(readouts), packed.logits(readouts)
+    values, words = exact.topk(3, dim=1)
+    torch.testing.assert_close(found.gather(1, words), values)
+    assert torch.equal(found.argmax(dim=1), exact.argmax(dim=1))
+    assert 0 < (found - exact).abs().max() < 0.1 * exact.std()
+
+
+@pytest.mark.parametrize("product", ROUGH)
+@pytest.mark.parametrize("config", [GREEDY, DecodingConfig(method="beam", max_tokens=12)])
+def test_a_reply_is_word_for_word_the_models(product: type, config: DecodingConfig) -> None:
+    model = tiny_model(500)
+    states = states_of(model, 30)
+    plain = decode(model, states, config)
+    packed = decode(PackedHRED(model, PackedProduct, product), states, config)
+    same = [one[0].ids == other[0].ids for one, other in zip(plain, packed, strict=True)]
+    assert sum(same) >= 29  # two words may be as likely as each other
+
+
+@pytest.mark.parametrize("product", ROUGH)
+def test_a_seed_fixes_the_samples_whatever_else_is_in_the_batch(product: type) -> None:
+    packed = PackedHRED(tiny_model(500), PackedProduct, product)
+    states = states_of(packed, 12)
+    together = decode(packed, states, DEFAULT)
+    apart = decode(packed, states, DEFAULT, max_batch=5)
+    assert [[one.ids for one in found] for found in together] == [[one.ids for one in found] for found in apart]
+
+
+def test_a_prepared_network_copies_no_embedding_and_leaves_the_model_as_it_was() -> None:
+    model = tiny_model(40)
+    before = [type(part) for part in model.modules()]
+    packed = PackedHRED(model, PackedProduct, Int8Product)
+    assert packed.embedding.weight is model.embedding.weight
+    assert [type(part) for part in model.modules()] == before
+
+
+def test_the_shipped_checkpoint_is_prepared_and_a_small_network_is_not() -> None:
+    model = load_checkpoint("default").model
+    assert isinstance(prepare(model), PackedHRED)
+    small = tiny_model(40)
+    assert prepare(small) is small
+
+
+def test_a_product_that_the_processor_cannot_do_is_not_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(weight: Tensor) -> object:
+        raise RuntimeError("no such kernel")
+
+    monkeypatch.setattr(inference, "_packed_int8", refuse)
+    fastest.cache_clear()
+    assert fastest((Int8Product, Bfloat16Product)) is Bfloat16Product
+    fastest.cache_clear()
+
+
+def test_an_engine_answers_through_the_prepared_network_as_the_model_would(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    checkpoint = tiny_checkpoint(tmp_path / "tiny")
+    requests = [ReplyRequest(text) for text in ("Hello there", "What is your name?", "I like films")]
+    expected = answers(checkpoint, requests)
+    monkeypatch.setattr(inference, "_WORTH_PACKING", 0)
+    assert answers(checkpoint, requests) == expected
+
+
+def answers(checkpoint: Checkpoint, requests: list[ReplyRequest]) -> list[str]:
+    with ChatEngine(checkpoint, GREEDY) as engine:
+        return [engine.reply(request).text for request in requests]
+
+
+@pytest.mark.parametrize(("width", "count"), [(12_000, 1), (12_000, 40), (1_003, 10), (50, 3), (5, 9)])
+def test_the_largest_of_a_row_are_those_of_a_full_search(width: int, count: int) -> None:
+    values = torch.randn(7, width, generator=torch.Generator().manual_seed(0))
+    values[0, -1] = 99.0  # in none of the groups where they do not divide the row
+    found, columns = largest(values, count)
+    expected, places = values.topk(min(count, width), dim=1)
+    assert torch.equal(found, expected)
+    assert torch.equal(columns, places)
