@@ -1,29 +1,143 @@
-"""Who may ask over HTTP, how often, and from which other sites' pages."""
+"""Who may use the server: everybody until the operator has made an API key, from then on whoever has a key or a token.
 
+Every worker looks at the keys each second, so that one that is revoked is forgotten everywhere.
+"""
+
+import threading
 import time
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
 from urllib.parse import urlsplit
 
+import structlog
 from flask import Response, request
 from limits import RateLimitItemPerMinute
 from limits.storage import MemoryStorage
 from limits.strategies import MovingWindowRateLimiter
+from sqlalchemy.exc import SQLAlchemyError
 
+from chatbot.history import History
+from chatbot.keys import Keys
 from web.config import Settings
 from web.protocol import ProtocolError
 
+LOOK_SECONDS = 1.0
+FAILURES = RateLimitItemPerMinute(20, namespace="wrong keys")  # of one address
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Admitted:
+    """A user, the token if it is a new one, and the key that lets them in, if it is one."""
+
+    user_id: str
+    new_token: str | None
+    key_id: str | None
+
 
 class Access:
-    """Asked by the routes, once for each request. Safe to share between threads."""
+    """Asked once for each request and each connection. Safe to share between threads."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, history: History, settings: Settings) -> None:
+        self._history = history
+        self._keys = Keys(history)
         self._origins = frozenset(settings.origins or ())
         self._rate = MovingWindowRateLimiter(MemoryStorage())
         self._messages = RateLimitItemPerMinute(settings.messages_per_minute)
+        self._closed = threading.Event()
+        self._look()
 
-    def check(self, scope: str) -> str:
-        """Who asks, for the limits. Raises ProtocolError."""
+    def start(self, keep_only: Callable[[Collection[str]], None]) -> None:
+        """Keep looking; `keep_only` gets the ids of the keys that are valid, at each look."""
+        threading.Thread(target=self._watch, args=(keep_only,), name="watch-keys", daemon=True).start()
+
+    def close(self) -> None:
+        self._closed.set()
+
+    def _watch(self, keep_only: Callable[[Collection[str]], None]) -> None:
+        while not self._closed.wait(LOOK_SECONDS):
+            try:
+                self._look()
+                keep_only(self._valid.keys())
+            except SQLAlchemyError as error:  # the next look comes in a second
+                log.warning("keys not looked at", error=str(error))
+
+    def _look(self) -> None:
+        keys = self._keys.all()
+        self.is_closed = bool(keys)  # revoked ones count: a server never opens because its last key is taken back
+        self._valid = {key.id: frozenset(key.scopes) for key in keys if not key.revoked_at}
+
+    # Connections
+
+    def admit(self, token: str | None, key: str | None) -> Admitted:
+        """Who connects with a user's token or, to become a new user, with a key. Raises ProtocolError."""
+        if key and not self.is_closed:
+            self._look()  # it may be the first one, made this second
+        key_id = self._key_id(key, "chat") if key and self.is_closed else None
+        if token is not None:
+            return self._known(token)
+        if self.is_closed and key_id is None:
+            raise ProtocolError("unauthenticated", "This server asks for an API key; connect with one.")
+        user_id, new_token = self._history.add_user()
+        if key_id:
+            self._keys.attach(user_id, key_id)
+        return Admitted(user_id, new_token, key_id)
+
+    def _known(self, token: str) -> Admitted:
+        user_id = self._history.user_of(token)
+        if user_id is None:
+            raise ProtocolError(
+                "unauthenticated", "This token is not known here; connect without one to get a new one."
+            )
+        key_id = self._keys.key_of(user_id) if self.is_closed else None
+        if key_id:
+            self._check_valid(key_id)
+        return Admitted(user_id, None, key_id)
+
+    def _key_id(self, key: str, scope: str) -> str:
+        """The id of a valid key. Raises ProtocolError."""
+        address = request.remote_addr or ""
+        if not self._rate.test(FAILURES, address):
+            raise ProtocolError("rate_limited", "Too many wrong keys; wait a minute.", 60_000)
+        key_id = self._keys.verify(key)
+        if key_id is None:
+            self._rate.hit(FAILURES, address)
+            raise ProtocolError("unauthenticated", "This API key is not known here.")
+        if key_id not in self._valid:
+            self._look()  # it may be a new one
+        self._check_valid(key_id)
+        if scope not in self._valid[key_id]:
+            raise ProtocolError("forbidden", f"This API key may not do that: it has not the scope {scope!r}.")
+        return key_id
+
+    def _check_valid(self, key_id: str) -> None:
+        if key_id not in self._valid:
+            raise ProtocolError("unauthenticated", "This API key was revoked.")
+
+    # Requests
+
+    def talker(self) -> str:
+        """Who asks to talk, for the limits: an address as long as anybody may. Raises ProtocolError."""
         self._check_origin()
-        return f"address {request.remote_addr}"
+        given = self._given()
+        if not self.is_closed:
+            return f"address {request.remote_addr}"
+        if given and self._history.user_of(given):
+            return f"user {self._known(given).user_id}"
+        if given:
+            return f"key {self._key_id(given, 'chat')}"
+        raise ProtocolError("unauthenticated", "This server asks for an API key: Authorization: Bearer <key>.")
+
+    def readers(self) -> list[str]:
+        """The users whose conversations may be read: the token's, or all of the key's. Raises ProtocolError."""
+        self._check_origin()
+        given = self._given()
+        if given and self._history.user_of(given):
+            return [self._known(given).user_id]
+        if given and self.is_closed:
+            return self._keys.users_of(self._key_id(given, "read"))
+        raise ProtocolError("unauthenticated", "Send the token you were given: Authorization: Bearer <token>.")
 
     def count_message(self, who: str) -> None:
         """Raises ProtocolError beyond the messages of a minute."""
@@ -31,6 +145,10 @@ class Access:
             free_at = self._rate.get_window_stats(self._messages, who).reset_time
             wait = max(1, round((free_at - time.time()) * 1000))
             raise ProtocolError("rate_limited", "Too many messages in a minute; wait a little.", wait)
+
+    def _given(self) -> str | None:
+        authorization = request.authorization
+        return authorization.token if authorization and authorization.type == "bearer" else None
 
     def _check_origin(self) -> None:
         """A page of another site may ask where the operator lists its origin, as with the websocket."""

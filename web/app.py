@@ -10,6 +10,7 @@ from flask_socketio import SocketIO
 from werkzeug.middleware.proxy_fix import ProxyFix
 
 from chatbot.history import open_history
+from web.access import Access
 from web.config import Settings
 from web.conversations import ConversationService, Engine
 from web.events import Events
@@ -67,12 +68,14 @@ def create_app(settings: Settings, engine: Engine, clients: Clients | None = Non
         lambda order, arguments: socketio.emit(order, arguments, to=WORKERS),
     )
     app.extensions["conversations"] = service
-    events = Events(socketio, service, settings)
+    access = app.extensions["access"] = Access(service.history, settings)
+    events = Events(socketio, service, settings, access)
     events.register()
     rasa.register(events)
     does = (service.stop_here, service.drop_here, service.repeat_here, events.dismiss_here)
     clients.orders = {order.__name__: order for order in does}
-    add_routes(app, service, settings)
+    add_routes(app, service, settings, access)
+    access.start(events.keep_only)
     Operator(service, settings).register(app)
     service.start()
     return app
@@ -83,6 +86,7 @@ def drain(app: Flask, seconds: float) -> None:
     socketio = cast(SocketIO, app.extensions["socketio"])
     service = cast(ConversationService, app.extensions["conversations"])
     service.draining = True
+    cast(Access, app.extensions["access"]).close()
     socketio.emit("notice", {"type": "draining"}, ignore_queue=True)
     service.close(seconds)
     socketio.server.manager.flush(1)

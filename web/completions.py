@@ -80,11 +80,11 @@ class Completions:
     # Models
 
     def _models(self) -> ResponseReturnValue:
-        self.access.check("chat")
+        self.access.talker()
         return Models(data=[self._described(name) for name in self._names()]).model_dump()
 
     def _model(self, name: str) -> ResponseReturnValue:
-        self.access.check("chat")
+        self.access.talker()
         self._check_model(name)
         return self._described(name).model_dump()
 
@@ -101,7 +101,7 @@ class Completions:
     # Completions
 
     def _complete(self) -> ResponseReturnValue:
-        who = self.access.check("chat")
+        who = self.access.talker()
         asked = self._asked()
         self._check_model(asked.model)
         request_ = self._request(asked)

@@ -111,11 +111,15 @@ def openapi() -> Document:
         "components": {
             "schemas": _schemas(*(model for model in models if isinstance(model, type)), Health),
             "securitySchemes": {
-                "token": {"type": "http", "scheme": "bearer", "description": "A user's token, from `ready`."},
-                "key": {"type": "http", "scheme": "bearer", "description": "Any, or none, where no keys were made."},
+                "token": _bearer("A user's token, from `ready`, or an API key with the scope read."),
+                "key": _bearer("An API key with the scope chat, or a user's token; anything, where no key was made."),
             },
         },
     }
+
+
+def _bearer(description: str) -> Document:
+    return {"type": "http", "scheme": "bearer", "description": description}
 
 
 def _operation(route: Route) -> Document:

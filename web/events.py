@@ -5,7 +5,7 @@ import socket
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from contextlib import suppress
 from typing import Any, TypeVar
 
@@ -19,6 +19,7 @@ from pydantic import BaseModel, ValidationError
 
 from chatbot.history import Accepted, BusyError, ConflictError, HistoryError, NotFoundError, UnknownUserError
 from web import protocol
+from web.access import Access
 from web.config import Settings
 from web.conversations import ConversationService, DrainingError, OverloadedError
 from web.protocol import ProtocolError, refusal_of
@@ -44,12 +45,14 @@ CODES: dict[type[Exception], str] = {
 class Events:
     """The handlers of one server, and who is connected to it."""
 
-    def __init__(self, socketio: SocketIO, service: ConversationService, settings: Settings) -> None:
+    def __init__(self, socketio: SocketIO, service: ConversationService, settings: Settings, access: Access) -> None:
         self.socketio = socketio
         self.service = service
         self.settings = settings
+        self.access = access
         self._users: dict[str, str] = {}  # sid -> user_id
         self.new_tokens: dict[str, str] = {}  # sid -> the token of a user who was new with this connection
+        self._keys: dict[str, str] = {}  # sid -> id of the API key that lets it in, if one does
         self._lock = threading.Lock()
         self._rate = MovingWindowRateLimiter(MemoryStorage())
         self._messages = RateLimitItemPerMinute(settings.messages_per_minute)
@@ -102,22 +105,14 @@ class Events:
             raise ProtocolError("invalid", f"This server speaks protocol {protocol.PROTOCOL}.")
         if self.service.draining:
             raise DrainingError("The server is about to restart; connect again in a moment.")
-        user_id, new_token = self._identify(hello.token)
-        self._enter(sid, user_id)
-        if new_token:
-            self.new_tokens[sid] = new_token
-        self.socketio.start_background_task(self._welcome, sid, user_id, new_token, hello.resume)
+        admitted = self.access.admit(hello.token, hello.key)
+        self._enter(sid, admitted.user_id)
+        if admitted.new_token:
+            self.new_tokens[sid] = admitted.new_token
+        if admitted.key_id:
+            self._keys[sid] = admitted.key_id
+        self.socketio.start_background_task(self._welcome, sid, admitted.user_id, admitted.new_token, hello.resume)
         return {}
-
-    def _identify(self, token: str | None) -> tuple[str, str | None]:
-        if token is None:
-            return self.service.history.add_user()
-        user_id = self.service.history.user_of(token)
-        if user_id is None:
-            raise ProtocolError(
-                "unauthenticated", "This token is not known here; connect without one to get a new one."
-            )
-        return user_id, None
 
     def _enter(self, sid: str, user_id: str) -> None:
         with self._lock:
@@ -137,8 +132,16 @@ class Events:
         with self._lock:
             self._users.pop(request.sid, None)  # type: ignore[attr-defined]
             self.new_tokens.pop(request.sid, None)  # type: ignore[attr-defined]
+            self._keys.pop(request.sid, None)  # type: ignore[attr-defined]
         if reason in (Reason.PING_TIMEOUT, Reason.TRANSPORT_ERROR):
             _cut(request.environ)
+
+    def keep_only(self, keys: Collection[str]) -> None:
+        """Hang up on whoever came in by another API key than these."""
+        with self._lock:
+            gone = [sid for sid, key_id in self._keys.items() if key_id not in keys]
+        for sid in gone:
+            self._hang_up(self._line(sid))
 
     def _line(self, sid: str) -> str | None:
         """Engine.IO's name of the connection that `sid` is on."""

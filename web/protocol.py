@@ -131,6 +131,7 @@ class Hello(Payload):
     """The connect packet's `auth`."""
 
     token: Annotated[PlainText, Field(max_length=200)] | None = None
+    key: Annotated[PlainText, Field(max_length=200)] | None = None  # an API key, where the operator has made some
     protocol: int = PROTOCOL
     resume: Annotated[list[Place], Field(max_length=100)] = []
 

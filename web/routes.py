@@ -2,6 +2,9 @@
 
 import json
 from collections.abc import Iterable
+from contextlib import suppress
+from itertools import chain
+from operator import itemgetter
 from typing import Any
 from uuid import UUID
 
@@ -34,9 +37,8 @@ HEADERS = {
 }
 
 
-def add_routes(app: Flask, service: ConversationService, settings: Settings) -> None:
-    access = Access(settings)
-    app.register_blueprint(_routes(service))
+def add_routes(app: Flask, service: ConversationService, settings: Settings, access: Access) -> None:
+    app.register_blueprint(_routes(service, access))
     app.register_blueprint(document_routes())
     Completions(service, settings, access).register(app)
     app.after_request(access.allow_origin)
@@ -46,7 +48,7 @@ def add_routes(app: Flask, service: ConversationService, settings: Settings) -> 
     app.register_error_handler(HTTPException, _explain)
 
 
-def _routes(service: ConversationService) -> Blueprint:
+def _routes(service: ConversationService, access: Access) -> Blueprint:
     routes = Blueprint("routes", __name__)
 
     @routes.get("/")
@@ -67,31 +69,22 @@ def _routes(service: ConversationService) -> Blueprint:
 
     @routes.get("/api/conversations")
     def conversations() -> ResponseReturnValue:
-        found = service.history.conversations(_user(service))
-        return {"conversations": [conversation.summary() for conversation in found]}
+        found = [one.summary() for user_id in access.readers() for one in service.history.conversations(user_id)]
+        return {"conversations": sorted(found, key=itemgetter("updated_at"), reverse=True)}
 
     @routes.get("/api/conversations/<uuid:conversation_id>/export")
     def export(conversation_id: UUID) -> ResponseReturnValue:
-        try:
-            dialogue = service.history.dialogue(str(conversation_id), _user(service))
-        except NotFoundError as error:
-            raise ProtocolError("not_found", str(error)) from error
-        return _download([dialogue], str(conversation_id))
+        for user_id in access.readers():
+            with suppress(NotFoundError):
+                return _download([service.history.dialogue(str(conversation_id), user_id)], str(conversation_id))
+        raise ProtocolError("not_found", "There is no such conversation.")
 
     @routes.get("/api/export")
     def export_all() -> ResponseReturnValue:
-        return _download(dialogues(service.history, _user(service)), "conversations")
+        users = access.readers()
+        return _download(chain.from_iterable(dialogues(service.history, user) for user in users), "conversations")
 
     return routes
-
-
-def _user(service: ConversationService) -> str:
-    authorization = request.authorization
-    token = authorization.token if authorization and authorization.type == "bearer" else None
-    user_id = service.history.user_of(token) if token else None
-    if user_id is None:
-        raise ProtocolError("unauthenticated", "Send the token you were given: Authorization: Bearer <token>.")
-    return user_id
 
 
 def _download(dialogues: Iterable[dict[str, Any]], name: str) -> Response:

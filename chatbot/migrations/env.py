@@ -2,6 +2,7 @@
 
 from alembic import context
 
+from chatbot import keys  # noqa: F401  (its tables)
 from chatbot.history import Base
 
 context.configure(
