@@ -80,6 +80,15 @@ def test_nobody_but_nginx_is_reached_from_outside_and_that_from_this_machine_onl
     assert ports == {"nginx": ["127.0.0.1:${PORT:-8000}:8080"]}
 
 
+def test_nginx_listens_where_it_is_reached_and_passes_on_to_the_web_service():
+    said = (ROOT / "nginx.conf").read_text()
+    [web] = re.findall(r"set \$web (\S+);", said)
+    assert web == f"web:{environment_of('web')['CHATBOT_PORT']}"
+    assert SERVICES["nginx"]["ports"][0].endswith(":" + re.findall(r"listen (\d+);", said)[0])
+    assert "X-Forwarded-For $remote_addr" in said  # what a client itself says of its address is thrown away
+    assert environment_of("web")["CHATBOT_PROXIES"] == "1"
+
+
 def test_the_image_has_what_its_services_need():
     [extras] = re.findall(r"source\[([a-z,]+)\]", (ROOT / "Dockerfile").read_text())
     assert set(extras.split(",")) == {"postgres", "redis"}

@@ -47,6 +47,7 @@ class Workers:
 
     def close(self) -> None:
         for server in self.servers:
+            server.terminate()
             server.close()
 
 

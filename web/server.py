@@ -13,7 +13,8 @@ import socket
 import sys
 import tempfile
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -48,13 +49,23 @@ def run(settings: Settings, make_engine: Callable[[], "Engine"]) -> None:
     if settings.redis:
         check_redis(settings.redis)
     listener = _listen(settings.host, settings.port)
-    with tempfile.TemporaryDirectory(prefix="chatbot-", ignore_cleanup_errors=True) as folder:
+    with _meeting_place(settings) as folder:
         try:
-            _Server(settings, listener, make_engine, Path(folder)).run()
+            _Server(settings, listener, make_engine, folder).run()
         except SystemExit as end:
             if end.code == Arbiter.WORKER_BOOT_ERROR:  # the worker has said why
                 raise SystemExit(2) from None
             raise
+
+
+@contextmanager
+def _meeting_place(settings: Settings) -> Iterator[Path | None]:
+    """The folder in which the workers find one another, where they are several and have nothing else for it."""
+    if settings.workers == 1 or settings.redis:
+        yield None
+        return
+    with tempfile.TemporaryDirectory(prefix="chatbot-", ignore_cleanup_errors=True) as folder:
+        yield Path(folder)
 
 
 def _listen(host: str, port: int) -> socket.socket:
@@ -69,9 +80,8 @@ def _listen(host: str, port: int) -> socket.socket:
 
 class _Server(BaseApplication):
     def __init__(
-        self, settings: Settings, listener: socket.socket, make_engine: Callable[[], "Engine"], folder: Path
+        self, settings: Settings, listener: socket.socket, make_engine: Callable[[], "Engine"], folder: Path | None
     ) -> None:
-        """In `folder` its workers find one another."""
         self.settings = settings
         self._make_engine = make_engine
         self._folder = folder
@@ -113,7 +123,7 @@ class _Server(BaseApplication):
     def _clients(self) -> Clients:
         if self.settings.redis:
             return Redis(self.settings.redis)
-        return Siblings(self._folder) if self.settings.workers > 1 else Clients()
+        return Siblings(self._folder) if self._folder else Clients()
 
     def _name(self) -> str:
         """Whoever takes this place next, after a restart too, carries on at once with what is left undone here."""
