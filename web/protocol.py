@@ -149,36 +149,50 @@ class OfReply(OfConversation):
 
 
 class MessageSend(OfConversation):
+    """Say something; acknowledged once it is stored. The same `client_msg_id` again says nothing twice."""
+
     client_msg_id: Id
     text: Utterance
     parent_id: Id | None = None
 
 
 class MessageEdit(OfConversation):
+    """Say something else instead: a branch of its own, with a reply of its own."""
+
     message_id: Id
     client_msg_id: Id
     text: Utterance
 
 
 class FeedbackSet(OfReply):
+    """What is thought of a reply; rating 0 without a better text takes it back."""
+
     rating: Annotated[int, Field(ge=-1, le=1)]
     better_text: BetterText | None = None
 
 
 class ConversationCreate(Payload):
+    """Begin a conversation."""
+
     title: Title | None = None
     learn: bool | None = None  # None: as the server's operator wants it
 
 
 class ConversationSetLearning(OfConversation):
+    """Whether a later checkpoint may be trained on it."""
+
     learn: bool
 
 
 class ConversationRename(OfConversation):
+    """Give it a title."""
+
     title: Title
 
 
 class Sync(Place):
+    """Ask for what was missed, and for the text so far of running replies."""
+
     limit: Annotated[int, Field(ge=1, le=SYNC_LIMIT)] = SYNC_LIMIT
 
 
