@@ -1,7 +1,8 @@
 """Replies a second of the engine, as ratios measured in one run: `python benchmarks/engine.py [CHECKPOINT]`.
 
 Replies of 20 tokens, greedy and chosen among candidates, asked for one by one and by 8 and 64 conversations at once.
-Random weights of the default sizes do as well as trained ones; a checkpoint is taken where one is named.
+Random weights of the default sizes do as well as trained ones; a checkpoint is taken where one is named. Below stands
+how many greedy replies a second its products alone would allow, all in the one that this processor does fastest.
 """
 
 import sys
@@ -10,13 +11,16 @@ import threading
 import time
 from dataclasses import replace
 from pathlib import Path
+from typing import cast
 
 import torch
 
 from chatbot.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from chatbot.decoding import DEFAULT, GREEDY
 from chatbot.engine import ChatEngine
+from chatbot.inference import EXACT, ROUGH, fastest
 from chatbot.model import HRED, ModelConfig
+from chatbot.recurrent import RecurrentLayer
 from chatbot.reply import Reply, ReplyRequest
 from data.vocabulary import SPECIALS, Vocabulary
 
@@ -34,6 +38,9 @@ def main() -> None:
             speeds = {size: measured(engine, size) for size in (1, 8, 64)}
         for size, speed in speeds.items():
             print(f"{name:>12}, {size:2} at once: {speed:7.1f} replies/s = {speed / speeds[1]:5.2f} x one by one")
+        if decoding.method == "greedy":
+            limit = replies_by_products_alone(checkpoint.model, 64)
+            print(f"{'products':>12}, 64 at once: {limit:7.1f} replies/s; the engine reaches {speeds[64] / limit:.0%}")
 
 
 def measured(engine: ChatEngine, conversations: int) -> float:
@@ -61,6 +68,23 @@ def replies_a_second(engine: ChatEngine, conversations: int) -> float:
     for _ in range(conversations):
         left.acquire()
     return conversations * turns / (time.perf_counter() - begin)
+
+
+@torch.inference_mode()
+def replies_by_products_alone(model: HRED, rows: int) -> float:
+    """Greedy replies a second if a step were the products of its decoder and nothing else, best of some rounds."""
+    product = fastest((*EXACT, *ROUGH))
+    decoder, layer = model.decoder, cast(RecurrentLayer, model.decoder.rnn[0])
+    words, hidden = decoder.word_to_readout.weight, decoder.hidden_to_readout.weight
+    matrices = (layer.weight_ih, layer.weight_hh, words, hidden, model.embedding.weight)
+    trials = [(product(matrix, torch.zeros(len(matrix))), torch.rand(rows, matrix.shape[1])) for matrix in matrices]
+    seconds = []
+    for _ in range(10 * ROUNDS):
+        begin = time.perf_counter()
+        for multiply, numbers in trials:
+            multiply(numbers)
+        seconds.append(time.perf_counter() - begin)
+    return rows / (TOKENS + 1) / min(seconds)
 
 
 def random_checkpoint(folder: Path) -> Checkpoint:

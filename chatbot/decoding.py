@@ -27,7 +27,7 @@ NEVER = (PAD, UNK, BOS)
 _DRAWN_FROM = 2  # times as many responses are found as are offered
 _FORCED = 64  # utterances whose logits exist at once
 _GROUP = 16  # columns of a row among which only the largest is looked at first
-_ROWS = 256  # and rows of a step, unless one search has more
+_ROWS = 128  # and rows of a step, unless one search has more
 
 
 class Model(Protocol):

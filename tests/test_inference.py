@@ -1,3 +1,5 @@
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -127,3 +129,13 @@ def test_the_largest_of_a_row_are_those_of_a_full_search(width: int, count: int)
     expected, places = values.topk(min(count, width), dim=1)
     assert torch.equal(found, expected)
     assert torch.equal(columns, places)
+
+
+def test_what_serves_loads_no_compiler() -> None:
+    script = (
+        "import sys; from chatbot.checkpoint import load_checkpoint; from chatbot.engine import ChatEngine\n"
+        "with ChatEngine(load_checkpoint('default')) as engine: engine.submit\n"
+        "print([name for name in ('torch._dynamo', 'sympy', 'matplotlib', 'gensim', 'faiss') if name in sys.modules])"
+    )
+    found = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == "[]"  # a hundred megabytes of every serving process
