@@ -1,4 +1,5 @@
 from collections import Counter
+from dataclasses import replace
 
 import pytest
 
@@ -134,3 +135,15 @@ def test_the_gate_judges_by_no_copy_of_what_was_learned(tmp_path):
     assert judged(TokenStore.open(tmp_path / "same" / "test")) == 0
     assert judged(TokenStore.open(tmp_path / "same" / "validation")) > 0
     assert judged(TokenStore.open(tmp_path / "other" / "test")) >= FEWEST
+
+
+def test_what_is_learned_is_learned_out_of_the_blue_as_well(tmp_path):
+    vocabulary = Vocabulary(["<pad>", "<unk>", "<bos>", "<eos>", "a", "b", "c", "d"])
+    lessons = [taught(number, "a", "b", "c", "d") for number in range(30)]
+    lessons = [replace(one, weights=(0.0, 1.0, 0.0, 0.5)) for one in lessons]
+    sizes = write_stores(tmp_path, lessons, vocabulary)
+    store = TokenStore.open(tmp_path / "train")
+    dialogues = [[vocabulary.decode(ids) for ids in store[place]] for place in range(len(store))]
+    assert sizes["train"] == dialogues.count(list("ABCD")) == dialogues.count(list("CD")) == len(dialogues) / 2
+    assert {tuple(store.weights_of(place)) for place in range(len(store))} == {(0.0, 1.0, 0.0, 0.5), (0.0, 0.5)}
+    assert len(TokenStore.open(tmp_path / "test")) == sizes["test"]  # nobody is judged twice by the same

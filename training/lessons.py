@@ -127,14 +127,24 @@ def _learnable(text: str, weight: float, dropped: Counter[str]) -> float:
 
 def write_stores(folder: Path, lessons: Sequence[Taught], vocabulary: Vocabulary) -> dict[str, int]:
     """The lessons by split -> how many. Nothing is judged by what is disliked, nor in the gate by copies of what was
-    learned."""
+    learned. What is learned is learned out of the blue as well, for so most conversations begin."""
     parts = _split(lessons)
+    sizes = {split: len(part) for split, part in parts.items()}
     learned = NearCopies(pair for taught in parts["train"] for _, pair in _pairs(taught))
+    parts["train"] += [alone for taught in parts["train"] for alone in _alone(taught)]
     to_judge = {"validation": NearCopies([]), "test": learned}
     for split, part in parts.items():
         judged = [_judged(taught, to_judge[split]) for taught in part] if split in to_judge else part
         _write_store(folder / split, [_encoded(taught, vocabulary) for taught in judged])
-    return {split: len(part) for split, part in parts.items()}
+    return sizes
+
+
+def _alone(taught: Taught) -> Iterator[Taught]:
+    """Each response to learn that has a longer context, with the utterance it answers only."""
+    for place in range(2, len(taught.utterances)):
+        if taught.weights[place] > 0:
+            pair = slice(place - 1, place + 1)
+            yield replace(taught, utterances=taught.utterances[pair], weights=(CONTEXT_ONLY, taught.weights[place]))
 
 
 def _pairs(taught: Taught) -> Iterator[tuple[int, str]]:

@@ -108,7 +108,8 @@ def distillation(model: HRED, teacher: HRED, batch: Batch, relevance_weight: flo
     readouts = model.write(batch.inputs, batch.response_sizes, before)[rows]
     with torch.no_grad():
         _, taught = teacher.read(batch)
-        wanted = teacher.logits(teacher.write(batch.inputs, batch.response_sizes, taught[batch.states])[rows]).softmax(1)
+        heard = teacher.write(batch.inputs, batch.response_sizes, taught[batch.states])[rows]
+        wanted = teacher.logits(heard).softmax(dim=1)
     said = model.logits(readouts).log_softmax(dim=1)[:, : wanted.shape[1]]
     total = entropy = -(wanted * said).sum() / len(rows)
     if relevance_weight:
