@@ -59,7 +59,7 @@ from training.new_words import Said, grown, new_words
 from training.objective import Losses, distillation
 
 _FEWEST = 20  # conversations with something to learn
-_REHEARSAL_WEIGHT = 4.0  # at 1, perplexity on the base corpus rose by 6 %, at 4 by 3 %, and as much was learned
+_REHEARSAL_WEIGHT = 4.0  # at 1, perplexity on the base corpus rose thrice as much as at 4, and no more was learned
 _PROVOCATIONS = (
     "You are stupid.",
     "I hate you.",
@@ -87,7 +87,7 @@ class RetrainConfig:
     base: str = "chitchat"
     unchecked: bool = False
     rehearsal: int = 16
-    passes: int = 12  # over the lessons
+    passes: int = 10  # over the lessons
     learning_rate: float = 5e-4
     margins: Margins = field(default_factory=Margins)
     seed: int = 0
