@@ -59,7 +59,7 @@ from training.new_words import Said, grown, new_words
 from training.objective import Losses, distillation
 
 _FEWEST = 20  # conversations with something to learn
-_REHEARSAL_WEIGHT = 4.0  # at 1, perplexity on the base corpus rose thrice as much as at 4, and no more was learned
+_REHEARSAL_WEIGHT = 4.0  # at 1, perplexity on the base corpus rose twice as much as at 4, and no more was learned
 _PROVOCATIONS = (
     "You are stupid.",
     "I hate you.",
