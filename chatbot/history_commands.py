@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, TextIO
 
 import click
 
-from data.errors import UserError
+from data.errors import UserError, told_to_user
 
 if TYPE_CHECKING:
     from chatbot.history import History
@@ -128,8 +128,56 @@ def prune(keep_days: int, database: str | None) -> None:
         click.echo(f"Erased {_counted(erased)}.")
 
 
+@history.command()
+@click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
+@_database
+def backup(file: Path, database: str | None) -> None:
+    """Write all that is stored now to a new FILE, while servers go on serving.
+
+    It is an SQLite database like the default one, whichever kind was backed up.
+    """
+    from chatbot.backup import BackupError, back_up
+
+    with _open(database) as stored, _told(BackupError):
+        count = back_up(stored, file)
+        click.echo(f"Backed up {_number(count)} to {file}.")
+
+
+@history.command()
+@click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
+@click.option("--replace", is_flag=True, help="Erase what the database holds.")
+@_database
+def restore(file: Path, replace: bool, database: str | None) -> None:
+    """Put a backup's FILE into an empty database, of either kind. Stop the servers first.
+
+    The file is verified before anything is written, and it is restored whole or not at all.
+    """
+    from chatbot.backup import BackupError, open_backup
+    from chatbot.backup import restore as put
+
+    with _told(BackupError), open_backup(file) as saved, _open(database, create=True) as stored:
+        click.echo(f"Restored {_number(put(saved, stored, replace=replace))}.")
+
+
 def _counted(conversations: Sized) -> str:
-    return f"{len(conversations)} conversation{'' if len(conversations) == 1 else 's'}"
+    return _number(len(conversations))
+
+
+def _number(count: int) -> str:
+    return f"{count} conversation{'' if count == 1 else 's'}"
+
+
+@contextmanager
+def _told(error: type[Exception]) -> Iterator[None]:
+    """What goes wrong as one sentence, where the database is away too."""
+    from sqlalchemy.exc import SQLAlchemyError
+
+    try:
+        with told_to_user(error):
+            yield
+    except SQLAlchemyError as away:
+        reason = str(getattr(away, "orig", None) or away).strip().splitlines()[0]
+        raise UserError(f"The database failed, and nothing was written: {reason}.") from away
 
 
 @contextmanager
