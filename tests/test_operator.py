@@ -32,7 +32,7 @@ from tests.clients import ServerProcess
 from tests.echo_engine import EchoEngine
 from tests.tiny_checkpoint import tiny_checkpoint
 from web import retraining
-from web.admin import SESSION_SECONDS, TRIES_PER_MINUTE, AdminTokenError, admin_token, token_file
+from web.admin import SESSION_SECONDS, TRIES_PER_MINUTE, AdminTokenError, Sessions, admin_token, token_file
 from web.app import create_app, drain
 from web.config import Settings
 from web.server import run
@@ -271,9 +271,19 @@ def test_a_session_that_was_signed_out_is_over_also_for_who_kept_its_cookie(app:
     assert other.see("runs")
 
 
+def test_who_signed_in_at_one_worker_is_known_to_the_others_and_the_files_open_nothing(operator: Operator) -> None:
+    cookie = operator.browser.get_cookie("operator", path="/operator")
+    assert cookie
+    assert Sessions(admin_token()).csrf_of(cookie.value) == operator.csrf
+    (place,) = (home() / "operator-sessions").iterdir()
+    assert (place.read_bytes(), place.stat().st_mode & 0o077) == (b"", 0)
+    assert Sessions(admin_token()).csrf_of(place.name) is None
+    assert Sessions("another token, made since").csrf_of(cookie.value) is None
+
+
 def test_a_session_ends_after_a_while(operator: Operator, monkeypatch: pytest.MonkeyPatch) -> None:
-    later = time.monotonic() + SESSION_SECONDS
-    monkeypatch.setattr("web.admin.time.monotonic", lambda: later)
+    later = time.time() + SESSION_SECONDS
+    monkeypatch.setattr("web.admin.time.time", lambda: later)
     assert operator.browser.get("/operator/api/runs").status_code == 401
 
 

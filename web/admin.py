@@ -1,17 +1,16 @@
 """Who may operate the server: whoever holds the token of a file that is made on the first start.
 
-Giving the token opens a session, which is kept in memory: it ends when it is signed out, after a while, and with the
-server. The token itself is in no cookie, no address and no log.
+Giving the token opens a session: an empty file under a name that the cookie's id leads to, so that every worker of the
+server knows it. It ends when it is signed out, after a while, and with the token, which itself is in no cookie, no
+address and no log.
 """
 
 import hmac
 import os
 import secrets
 import tempfile
-import threading
 import time
 from contextlib import suppress
-from dataclasses import dataclass, field
 from pathlib import Path
 
 from limits import RateLimitItemPerMinute
@@ -56,40 +55,48 @@ def _make_token(place: Path) -> None:
             os.link(fresh.name, place)
 
 
-@dataclass(frozen=True, slots=True)
-class Session:
-    """`csrf` goes with every change, in a header: the cookie alone could be sent by another site's page."""
-
-    csrf: str = field(default_factory=lambda: secrets.token_urlsafe(32))
-    ends: float = field(default_factory=lambda: time.monotonic() + SESSION_SECONDS)
-
-
 class Sessions:
-    """The operators that are signed in. Safe to share between threads."""
+    """The operators that are signed in, at whichever of the server's workers. Safe to share between threads."""
 
     def __init__(self, token: str) -> None:
         self._token = token.encode()
-        self._sessions: dict[str, Session] = {}
-        self._lock = threading.Lock()
+        self._folder = home() / "operator-sessions"
         self._tries = MovingWindowRateLimiter(MemoryStorage())
 
     def sign_in(self, token: str, address: str) -> str | None:
-        """The id of a new session, or None where the token is wrong. Raises ProtocolError after too many tries."""
+        """The id of a new session, or None where the token is wrong. Raises OSError; ProtocolError after too many
+        tries."""
         if not self._tries.hit(RateLimitItemPerMinute(TRIES_PER_MINUTE), address):
             raise ProtocolError("rate_limited", "Too many tries; wait a minute.")
         if not hmac.compare_digest(token.strip().encode(errors="replace"), self._token):
             return None
+        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for place in self._folder.iterdir():
+            if not _is_open(place):
+                place.unlink(missing_ok=True)
         session_id = secrets.token_urlsafe(32)
-        with self._lock:
-            now = time.monotonic()
-            self._sessions = {name: session for name, session in self._sessions.items() if session.ends > now}
-            self._sessions[session_id] = Session()
+        self._place(session_id).touch(mode=0o600)
         return session_id
 
-    def find(self, session_id: str) -> Session | None:
-        session = self._sessions.get(session_id)
-        return session if session and session.ends > time.monotonic() else None
+    def csrf_of(self, session_id: str) -> str | None:
+        """What goes with every change, in a header: the cookie alone could be sent by another site's page. None where
+        the session is not open, or not any more."""
+        if not _is_open(self._place(session_id)):
+            return None
+        return self._digest("csrf", session_id)
 
     def sign_out(self, session_id: str) -> None:
-        with self._lock:
-            self._sessions.pop(session_id, None)
+        self._place(session_id).unlink(missing_ok=True)
+
+    def _place(self, session_id: str) -> Path:
+        return self._folder / self._digest("session", session_id)
+
+    def _digest(self, purpose: str, session_id: str) -> str:
+        return hmac.new(self._token, f"{purpose} {session_id}".encode(errors="replace"), "sha256").hexdigest()
+
+
+def _is_open(place: Path) -> bool:
+    try:
+        return time.time() < place.stat().st_mtime + SESSION_SECONDS
+    except FileNotFoundError:
+        return False

@@ -21,7 +21,7 @@ from chatbot.dullness import live_dullness
 from chatbot.history import NotFoundError, TrainingRun
 from chatbot.home import home
 from data.vocabulary import Vocabulary
-from web.admin import SESSION_SECONDS, Session, Sessions, admin_token
+from web.admin import SESSION_SECONDS, Sessions, admin_token
 from web.config import Settings
 from web.conversations import ConversationService
 from web.protocol import Id, Nothing, Payload, ProtocolError, Utterance, refusal_of
@@ -96,7 +96,7 @@ class Operator:
     def _post(self, name: str, model: type[Body], act: Callable[[Body], None]) -> None:
         def view() -> ResponseReturnValue:
             csrf = request.headers.get("X-CSRF-Token", "")
-            if not hmac.compare_digest(csrf.encode(), self._require_session().csrf.encode()):
+            if not hmac.compare_digest(csrf.encode(), self._require_session().encode()):
                 raise ProtocolError("forbidden", "This did not come from the operator's page; reload it.")
             act(self._body(model))
             return {"ok": True}
@@ -106,8 +106,7 @@ class Operator:
     # Signing in
 
     def _page(self) -> ResponseReturnValue:
-        session = self._session()
-        return render_template("operator.html", csrf=session.csrf if session else None)
+        return render_template("operator.html", csrf=self._csrf())
 
     def _sign_in(self) -> ResponseReturnValue:
         try:
@@ -138,14 +137,15 @@ class Operator:
     def _sign_out(self, body: Nothing) -> None:
         self.sessions.sign_out(request.cookies.get(COOKIE, ""))
 
-    def _session(self) -> Session | None:
-        return self.sessions.find(request.cookies.get(COOKIE, ""))
+    def _csrf(self) -> str | None:
+        return self.sessions.csrf_of(request.cookies.get(COOKIE, ""))
 
-    def _require_session(self) -> Session:
-        session = self._session()
-        if session is None:
+    def _require_session(self) -> str:
+        """What the session's changes have to come with."""
+        csrf = self._csrf()
+        if csrf is None:
             raise ProtocolError("unauthenticated", "Sign in at /operator.")
-        return session
+        return csrf
 
     def _body(self, model: type[Body]) -> Body:
         request.max_content_length = self.settings.event_bytes
