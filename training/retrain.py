@@ -28,6 +28,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from rich.console import Console
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -57,6 +58,7 @@ from training.lessons import cleaned, of_conversation, read_logs, write_stores
 from training.loop import Position, Stage
 from training.new_words import Said, grown, new_words
 from training.objective import Losses, distillation
+from training.rewording import Rewording
 
 _FEWEST = 20  # conversations with something to learn
 _REHEARSAL_WEIGHT = 4.0  # at 1, perplexity on the base corpus rose twice as much as at 4, and no more was learned
@@ -369,16 +371,18 @@ def _tell(facts: dict[str, Any], console: Console) -> None:
 
 
 class RetrainStage(Stage):
-    """A stage whose every step also rehearses: on dialogues of the base corpus the model goes on saying what the
-    checkpoint it comes from says there, and telling right responses from wrong ones."""
+    """A stage whose every step reads the lessons in other words, and also rehearses: on dialogues of the base corpus
+    the model goes on saying what the checkpoint it comes from says there, and telling right responses from wrong."""
 
     def __init__(self, teacher: HRED, base: TokenStore, rehearsal: int, **of_stage: Any) -> None:
         super().__init__("retrain", **of_stage)
         self._teacher, self._base, self._rehearsal = teacher, base, rehearsal
         self._windows = windows(base, self.config.max_turns)
+        used = torch.from_numpy(np.unique(self.train.tokens)).long()
+        self._reworded = Rewording(teacher.embedding.weight, used, len(self.vocabulary))
 
     def _losses(self, batch: Batch) -> Losses:
-        losses = super()._losses(batch)
+        losses = super()._losses(self._reworded(batch))
         rehearsed = distillation(self.model, self._teacher, self._drawn(), self.config.relevance_weight)
         return losses._replace(total=losses.total + _REHEARSAL_WEIGHT * rehearsed.total)
 
