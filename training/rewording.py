@@ -15,7 +15,7 @@ NEAR, LEAST = 5, 0.4  # so many words are near to one, and have at least this co
 
 
 class Rewording:
-    """The words near to those of some lessons. One that lessons use stands for itself only: 'close' lies near 'open'."""
+    """The words near to those of some lessons. Used ones stand for themselves only: 'close' lies near 'open'."""
 
     def __init__(self, embedding: Tensor, used: Tensor, size: int) -> None:
         """`embedding` (V, E) of the words known before, `used` (U,) the different tokens of the lessons, of a
