@@ -16,8 +16,13 @@ from web.config import Settings, SettingsError
 
 
 @pytest.fixture
-def app(database: str) -> Iterator[Flask]:
-    app = create_app(Settings(database=database), EchoEngine())
+def engine() -> EchoEngine:
+    return EchoEngine()
+
+
+@pytest.fixture
+def app(database: str, engine: EchoEngine) -> Iterator[Flask]:
+    app = create_app(Settings(database=database), engine)
     yield app
     drain(app, 1)
 
@@ -61,16 +66,31 @@ def health(browser: FlaskClient) -> tuple[int, str]:
     return answer.status_code, answer.json["status"]
 
 
-def test_health_names_the_checkpoint_and_notices_what_is_wrong(app: Flask, browser: FlaskClient) -> None:
+def test_health_names_the_checkpoint_and_notices_what_is_wrong(
+    app: Flask, browser: FlaskClient, engine: EchoEngine
+) -> None:
     service = app.extensions["conversations"]
     assert browser.get("/healthz").json == {"status": "ok", "checkpoint": "echo"}
-    service.engine.is_running = False
+    engine.is_running = False
     assert health(browser) == (503, "engine stopped")
     service.draining = True
     assert health(browser) == (503, "draining")
     with service.history.engine.begin() as connection:
         connection.exec_driver_sql("ALTER TABLE users RENAME TO lost")
     assert health(browser) == (503, "database unavailable")
+
+
+def test_who_takes_no_messages_is_not_ready(app: Flask, browser: FlaskClient, engine: EchoEngine) -> None:
+    def ready() -> tuple[int, str]:
+        answer = browser.get("/readyz")
+        return answer.status_code, answer.json["status"]
+
+    assert ready() == (200, "ready")
+    engine.is_running = False
+    assert ready() == (503, "not ready")
+    engine.is_running = True
+    app.extensions["conversations"].draining = True
+    assert ready() == (503, "not ready")
 
 
 def test_a_user_gets_the_own_conversations_and_no_others(stored: History, browser: FlaskClient) -> None:

@@ -1,39 +1,24 @@
 """The application factory: wiring only."""
 
-import logging
-import sys
 from typing import cast
 
-import structlog
 from flask import Flask
 from flask_socketio import SocketIO
 from werkzeug.middleware.proxy_fix import ProxyFix
 
 from chatbot.history import open_history
 from web.access import Access
+from web.admin import admin_token
 from web.config import Settings
 from web.conversations import ConversationService, Engine
 from web.events import Events
+from web.logs import configure_logging, identify_requests
+from web.metrics import MeasuredEngine, Metrics
 from web.operator import Operator
 from web.protocol import TextPacket
 from web.rasa import RasaChannel
 from web.routes import add_routes
 from web.workers import WORKERS, Clients
-
-
-def configure_logging() -> None:
-    """One JSON object a line, on stderr. Nothing in them is a message's text: no local variables, no SQL parameters."""
-    structlog.configure(
-        processors=[
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso"),
-            structlog.processors.format_exc_info,
-            structlog.processors.JSONRenderer(),
-        ],
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
-    )
-    # Engine.IO prints a traceback for every frame it cannot read, so anybody could fill the log.
-    logging.getLogger("engineio.server").addFilter(lambda record: record.msg != "message handler error")
 
 
 def create_app(settings: Settings, engine: Engine, clients: Clients | None = None, worker: str = "") -> Flask:
@@ -45,6 +30,9 @@ def create_app(settings: Settings, engine: Engine, clients: Clients | None = Non
     """
     configure_logging()
     app = Flask(__name__)
+    identify_requests(app)
+    metrics = Metrics()
+    metrics.register(app, admin_token())
     clients = clients or Clients()
     socketio = SocketIO(
         app,
@@ -62,14 +50,14 @@ def create_app(settings: Settings, engine: Engine, clients: Clients | None = Non
     rasa = RasaChannel(socketio)
     service = ConversationService(
         open_history(settings.database, worker=worker),
-        engine,
+        MeasuredEngine(engine, metrics),
         rasa.emit,
         settings,
         lambda order, arguments: socketio.emit(order, arguments, to=WORKERS),
     )
     app.extensions["conversations"] = service
     access = app.extensions["access"] = Access(service.history, settings)
-    events = Events(socketio, service, settings, access)
+    events = Events(socketio, service, settings, access, metrics)
     events.register()
     rasa.register(events)
     does = (service.stop_here, service.drop_here, service.repeat_here, events.dismiss_here)

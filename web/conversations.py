@@ -14,6 +14,7 @@ from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from contextvars import copy_context
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any, Protocol
@@ -390,7 +391,7 @@ class ConversationService:
         self._words.set()
 
     def _hand_over(self, running: RunningReply, reply: Reply) -> None:
-        self._writers.submit(self._finish, running, reply)
+        self._writers.submit(copy_context().run, self._finish, running, reply)  # logs name the request still
 
     # Off the engine's thread
 

@@ -27,13 +27,14 @@ from web.protocol import (
 RECEIVED, SENT = FROM_CLIENT | FROM_RASA, FROM_SERVER | TO_RASA
 
 Document = dict[str, Any]
-Security = Literal["nobody", "token", "key"]
+Security = Literal["nobody", "token", "key", "operator"]
 
 REF = "#/components/schemas/{model}"
 SECURITY: dict[Security, list[dict[str, list[str]]]] = {
     "nobody": [],
     "token": [{"token": []}],
     "key": [{"key": []}, {}],
+    "operator": [{"operator": []}],
 }
 
 
@@ -90,6 +91,15 @@ ROUTES = (
     ),
     Route("get", "/api/export", "All of one's conversations as chat JSONL, a line each", "application/jsonl"),
     Route("get", "/healthz", "Whether the server is well", Health, "nobody", refused=()),
+    Route("get", "/readyz", "Whether it takes messages", Health, "nobody", refused=()),
+    Route(
+        "get",
+        "/metrics",
+        "Its figures, for Prometheus",
+        "text/plain",
+        "operator",
+        refused=("unauthenticated", "rate_limited"),
+    ),
     Route("get", "/api/openapi.json", "This document", Anything, "nobody", refused=()),
     Route("get", "/api/asyncapi.json", "The Socket.IO protocol", Anything, "nobody", refused=()),
     Route("get", "/api/docs", "Both, to read", "text/html", "nobody", refused=()),
@@ -112,6 +122,7 @@ def openapi() -> Document:
             "schemas": _schemas(*(model for model in models if isinstance(model, type)), Health),
             "securitySchemes": {
                 "token": _bearer("A user's token, from `ready`, or an API key with the scope read."),
+                "operator": _bearer("The operator's token, which the server keeps in its file admin-token."),
                 "key": _bearer("An API key with the scope chat, or a user's token; anything, where no key was made."),
             },
         },
@@ -150,7 +161,7 @@ def _content(route: Route) -> Document:
 
 def _refusals(route: Route) -> Document:
     """By HTTP status, of which several codes may share one."""
-    if route.path == "/healthz":
+    if route.answer is Health:
         return {"503": {"description": "It is not", "content": _content(route)}}
     content = {"application/json": {"schema": _ref(route.fault)}}
     refused: dict[str, list[str]] = {}

@@ -22,6 +22,8 @@ from web import protocol
 from web.access import Access
 from web.config import Settings
 from web.conversations import ConversationService, DrainingError, OverloadedError
+from web.logs import identified_event
+from web.metrics import Metrics
 from web.protocol import ProtocolError, refusal_of
 from web.workers import WORKERS, Clients
 
@@ -45,11 +47,19 @@ CODES: dict[type[Exception], str] = {
 class Events:
     """The handlers of one server, and who is connected to it."""
 
-    def __init__(self, socketio: SocketIO, service: ConversationService, settings: Settings, access: Access) -> None:
+    def __init__(
+        self,
+        socketio: SocketIO,
+        service: ConversationService,
+        settings: Settings,
+        access: Access,
+        metrics: Metrics,
+    ) -> None:
         self.socketio = socketio
         self.service = service
         self.settings = settings
         self.access = access
+        self.metrics = metrics
         self._users: dict[str, str] = {}  # sid -> user_id
         self.new_tokens: dict[str, str] = {}  # sid -> the token of a user who was new with this connection
         self._keys: dict[str, str] = {}  # sid -> id of the API key that lets it in, if one does
@@ -84,14 +94,14 @@ class Events:
         def handler(*arguments: Any) -> Answer:
             sid = request.sid  # type: ignore[attr-defined]
             self._clients.drop_if_deaf(self._line(sid))
-            return self._answer(lambda: handle(self._user(), self._payload(model, arguments)))
+            return self._answer(name, lambda: handle(self._user(), self._payload(model, arguments)))
 
         self.socketio.on_event(name, handler)
 
     # Connections
 
     def _connect(self, auth: Any = None) -> None:
-        refusal = self._answer(lambda: self._admit(request.sid, auth))  # type: ignore[attr-defined]
+        refusal = self._answer("connect", lambda: self._admit(request.sid, auth))  # type: ignore[attr-defined]
         if not refusal["ok"]:
             self.socketio.start_background_task(self._dismiss, self._line(request.sid))  # type: ignore[attr-defined]
             raise ConnectionRefusedError(refusal["error"]["message"], refusal["error"])
@@ -122,6 +132,7 @@ class Events:
                 most = self.settings.connections_per_user
                 raise ProtocolError("rate_limited", f"No more than {most} connections at once; close one.", 5_000)
             self._users[sid] = user_id
+            self.metrics.connections.set(len(self._users))
 
     def become(self, sid: str, user_id: str) -> None:
         """From now on the connection is this user's, whoever it was opened by."""
@@ -131,6 +142,7 @@ class Events:
     def _disconnect(self, reason: str) -> None:
         with self._lock:
             self._users.pop(request.sid, None)  # type: ignore[attr-defined]
+            self.metrics.connections.set(len(self._users))
             self.new_tokens.pop(request.sid, None)  # type: ignore[attr-defined]
             self._keys.pop(request.sid, None)  # type: ignore[attr-defined]
         if reason in (Reason.PING_TIMEOUT, Reason.TRANSPORT_ERROR):
@@ -271,11 +283,23 @@ class Events:
         return {"events": [event.payload() for event in events], "more": more, "partial": partial}
 
     def _unknown(self, name: str, *arguments: Any) -> Answer:
+        self.metrics.count_event("unknown", "invalid", 0)  # by whatever name: of those there may be any number
         return _refusal(ProtocolError("invalid", f"There is no event {name[:50]!r} in protocol {protocol.PROTOCOL}."))
 
     # Verifying and answering
 
-    def _answer(self, handle: Callable[[], Answer]) -> Answer:
+    def _answer(self, name: str, handle: Callable[[], Answer]) -> Answer:
+        """What a client's event is acknowledged with, counted and, where a reply was asked for, logged."""
+        began = time.perf_counter()
+        with identified_event():
+            answer = self._outcome(handle)
+            if "reply_id" in answer:
+                log.info("reply asked for", name=name, reply_id=answer["reply_id"])
+        code = "ok" if answer["ok"] else answer["error"]["code"]
+        self.metrics.count_event(name, code, time.perf_counter() - began)
+        return answer
+
+    def _outcome(self, handle: Callable[[], Answer]) -> Answer:
         """{"ok": True, ...} or {"ok": False, "error": ...}; an exception would leave the client without an answer."""
         try:
             return {"ok": True, **handle()}

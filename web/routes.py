@@ -67,6 +67,10 @@ def _routes(service: ConversationService, access: Access) -> Blueprint:
             return {"status": "engine stopped"}, 503
         return {"status": "ok", "checkpoint": service.engine.checkpoint.id}
 
+    @routes.get("/readyz")
+    def readiness() -> ResponseReturnValue:
+        return {"status": "ready"} if service.is_ready else ({"status": "not ready"}, 503)
+
     @routes.get("/api/conversations")
     def conversations() -> ResponseReturnValue:
         found = [one.summary() for user_id in access.readers() for one in service.history.conversations(user_id)]

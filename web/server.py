@@ -49,7 +49,7 @@ def run(settings: Settings, make_engine: Callable[[], "Engine"]) -> None:
     if settings.redis:
         check_redis(settings.redis)
     listener = _listen(settings.host, settings.port)
-    with _meeting_place(settings) as folder:
+    with _meeting_place(settings) as folder, _shared_figures():
         try:
             _Server(settings, listener, make_engine, folder).run()
         except SystemExit as end:
@@ -66,6 +66,17 @@ def _meeting_place(settings: Settings) -> Iterator[Path | None]:
         return
     with tempfile.TemporaryDirectory(prefix="chatbot-", ignore_cleanup_errors=True) as folder:
         yield Path(folder)
+
+
+@contextmanager
+def _shared_figures() -> Iterator[None]:
+    """The folder in which the workers keep what any of them tells at /metrics; prometheus-client looks for it there."""
+    with tempfile.TemporaryDirectory(prefix="chatbot-metrics-", ignore_cleanup_errors=True) as folder:
+        os.environ["PROMETHEUS_MULTIPROC_DIR"] = folder
+        try:
+            yield
+        finally:
+            del os.environ["PROMETHEUS_MULTIPROC_DIR"]
 
 
 def _listen(host: str, port: int) -> socket.socket:
@@ -104,6 +115,7 @@ class _Server(BaseApplication):
             "control_socket_disable": True,
             "pre_fork": _give_place,
             "post_fork": self._after_fork,
+            "child_exit": _forget,
             "post_worker_init": self._announce,
         }
         for name, value in options.items():
@@ -156,6 +168,13 @@ def _give_place(arbiter: Arbiter, worker: Worker) -> None:
     """The first that none of the others has."""
     taken = {other.place for other in arbiter.WORKERS.values()}
     worker.place = next(place for place in itertools.count() if place not in taken)
+
+
+def _forget(arbiter: Arbiter, worker: Worker) -> None:
+    """A worker that has ended has no connections and no replies under way; what it counted stays."""
+    from prometheus_client.multiprocess import mark_process_dead
+
+    mark_process_dead(worker.pid)
 
 
 class _DrainingWorker(ThreadWorker):
