@@ -687,7 +687,7 @@ def test_a_known_event_changes_nothing_and_a_restarted_reply_begins_anew(page: P
         const interrupted = say(say(log, 0, "old"), 1, " words");
         const restarted = say(afterReconnect(interrupted), 0, "new");
         const text = (log) => activePath(log).at(-1).text;
-        return [applyEvent(log, events[0]) === log, text(interrupted), text(say(interrupted, 0, "x")), text(restarted)];
+        return [applyEvent(log, events[0]) === log, text(interrupted), text(say(interrupted, 1, "x")), text(restarted)];
     }"""
     started = conversation_events(turns=1)[:2]
     assert page.evaluate(script, started) == [True, "old words", "old words", "new"]
