@@ -61,9 +61,9 @@ def talk(history: History, count: int, learn: bool = True, rating: int = 0, bett
         for turn in range(2):
             question, answer = exchange(2 * number + turn)
             accepted = history.add_message(user_id, conversation.id, str(uuid4()), question)
-            history.finish_reply(conversation.id, accepted.reply_id, FinishedReply("What?", "completed", "none"))
-            text = answer if better else None
-            history.set_feedback(user_id, conversation.id, accepted.reply_id, rating, text)
+            said, wanted = ("What?", answer) if better else (answer, None)
+            history.finish_reply(conversation.id, accepted.reply_id, FinishedReply(said, "completed", "none"))
+            history.set_feedback(user_id, conversation.id, accepted.reply_id, rating, wanted)
         found.append(conversation.id)
     return found
 
