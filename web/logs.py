@@ -21,7 +21,8 @@ _ID = re.compile(r"[A-Za-z0-9._:/+=-]{1,64}")  # what cannot be mistaken for any
 
 
 def configure_logging() -> None:
-    """One JSON object a line, on stderr; what libraries log as well."""
+    """One JSON object a line, on stderr; what libraries log as well. A terminal is for a person: there only what goes
+    wrong is told."""
     before: list[Processor] = [
         structlog.contextvars.merge_contextvars,
         structlog.processors.add_log_level,
@@ -29,7 +30,8 @@ def configure_logging() -> None:
         structlog.processors.format_exc_info,
     ]
     last = structlog.processors.JSONRenderer()
-    structlog.configure([*before, last], logger_factory=structlog.PrintLoggerFactory(sys.stderr))
+    least = structlog.make_filtering_bound_logger(logging.WARNING if sys.stderr.isatty() else logging.INFO)
+    structlog.configure([*before, last], wrapper_class=least, logger_factory=structlog.PrintLoggerFactory(sys.stderr))
     handler = logging.StreamHandler(sys.stderr)
     meta = structlog.stdlib.ProcessorFormatter.remove_processors_meta
     handler.setFormatter(structlog.stdlib.ProcessorFormatter(processors=[meta, last], foreign_pre_chain=before))
