@@ -467,11 +467,11 @@ class History:
             return Accepted(message.id, reply.id, reply.seq, events=(started,), unanswered=unanswered)
 
     def finish_reply(self, conversation_id: str, reply_id: str, reply: FinishedReply) -> Event | None:
-        """Store how a started reply ended -> its event; None when it was erased or had already ended."""
+        """Store how this worker's reply ended -> its event; None if it was erased, taken over or had ended before."""
         with self._write() as session:
             conversation = session.get(Conversation, conversation_id, with_for_update=True)
             turn = session.get(Turn, reply_id)
-            if conversation is None or turn is None or turn.status != "started":
+            if conversation is None or turn is None or (turn.status, turn.worker) != ("started", self.worker):
                 return None
             turn.text, turn.status = reply.text, reply.status
             turn.state, turn.checkpoint = reply.state_after, reply.checkpoint

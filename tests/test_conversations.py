@@ -183,6 +183,7 @@ def test_a_worker_drops_a_reply_that_another_has_taken_over(
     with history.engine.begin() as connection:
         connection.execute(update(Turn).where(Turn.id == reply).values(worker="another"))
     wait_until(lambda: service.under_way == 0)
+    service.engine.wait()
     assert history.reply_status(user, conversation, reply) == "started"
 
 

@@ -48,8 +48,13 @@ def client(server: ServerProcess) -> Iterator[WireClient]:
 
 
 @pytest.fixture
-def app(tmp_path: Path) -> Iterator[Flask]:
-    app = create_app(Settings(database=f"sqlite:///{tmp_path}/chatbot.db"), EchoEngine())
+def engine() -> EchoEngine:
+    return EchoEngine()
+
+
+@pytest.fixture
+def app(tmp_path: Path, engine: EchoEngine) -> Iterator[Flask]:
+    app = create_app(Settings(database=f"sqlite:///{tmp_path}/chatbot.db"), engine)
     yield app
     drain(app, 1)
 
@@ -783,9 +788,11 @@ def finished_by(app: Flask, monkeypatch: pytest.MonkeyPatch, finish: Callable[..
     return completed[0]
 
 
-def test_a_slow_disk_does_not_hold_up_the_engine(app: Flask, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_slow_disk_does_not_hold_up_the_engine(
+    app: Flask, engine: EchoEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def slow(real: Callable[..., Any], *arguments: Any) -> Any:
-        app.extensions["conversations"].engine.wait()  # for its threads: it would never end were this one of them
+        engine.wait()  # for its threads: it would never end were this one of them
         return real(*arguments)
 
     assert finished_by(app, monkeypatch, slow)["text"] == "You said: Hello"
@@ -843,8 +850,7 @@ def test_many_conversations_at_once_stay_apart(server: ServerProcess) -> None:
         list(pool.map(chat, range(30)))
 
 
-def test_the_dialogue_state_is_handed_from_turn_to_turn(app: Flask) -> None:
-    engine = app.extensions["conversations"].engine
+def test_the_dialogue_state_is_handed_from_turn_to_turn(app: Flask, engine: EchoEngine) -> None:
     client = app.extensions["socketio"].test_client(app)
     conversation = client.emit("conversation.create", {}, callback=True)["conversation_id"]
 

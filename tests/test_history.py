@@ -327,7 +327,9 @@ def test_a_reply_is_its_workers_until_the_lease_ends_and_then_goes_to_one_of_the
     assert history.renew([accepted.reply_id]) == set()
     [winner] = [other for other, given in zip(others, taken, strict=True) if given]
     assert winner.renew([accepted.reply_id]) == {accepted.reply_id}
-    finish(history, conversation, accepted, "Hi.")  # whoever ends it first
+    late = FinishedReply("Late", "completed", "first")
+    assert history.finish_reply(conversation, accepted.reply_id, late) is None
+    finish(winner, conversation, accepted, "Hi.")
     assert winner.renew([accepted.reply_id]) == set()
 
 
