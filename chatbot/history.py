@@ -32,6 +32,7 @@ from sqlalchemy import (
     String,
     Text,
     UniqueConstraint,
+    and_,
     case,
     create_engine,
     delete,
@@ -466,6 +467,15 @@ class History:
             unanswered = _unanswered(session, conversation, reply)
             return Accepted(message.id, reply.id, reply.seq, events=(started,), unanswered=unanswered)
 
+    def choose_reply(self, user_id: str, conversation_id: str, reply_id: str) -> Event:
+        """Make the branch that ends in this reply the active one. Raises NotFoundError, BusyError."""
+        with self._write() as session:
+            conversation = _locked(session, conversation_id, user_id)
+            reply = _turn(session, conversation, reply_id, "bot")
+            _refuse_busy(session, conversation)
+            conversation.active_leaf_id = reply.id
+            return _append(session, conversation, "reply.chosen", {"reply_id": reply.id})
+
     def finish_reply(self, conversation_id: str, reply_id: str, reply: FinishedReply) -> Event | None:
         """Store how this worker's reply ended -> its event; None if it was erased, taken over or had ended before."""
         with self._write() as session:
@@ -537,6 +547,20 @@ class History:
             _owned(session, conversation_id, user_id)
             events = list(session.scalars(query.order_by(Event.seq).limit(limit + 1)))
         return events[:limit], len(events) > limit
+
+    def search(self, user_id: str, words: str, limit: int) -> list[tuple[str, str]]:
+        """The user's conversations with these words in any branch, whatever their case, the latest first.
+
+        -> (conversation_id, the text of the last turn with them) of up to `limit`.
+        """
+        theirs = select(Turn.conversation_id, func.max(Turn.seq).label("seq")).join(Conversation)
+        theirs = theirs.where(Conversation.user_id == user_id, Turn.text.icontains(words, autoescape=True))
+        last = theirs.group_by(Turn.conversation_id).subquery()
+        is_last = and_(Turn.conversation_id == last.c.conversation_id, Turn.seq == last.c.seq)
+        query = select(Turn.conversation_id, Turn.text).join(last, is_last).join(Conversation)
+        with self._reads() as session:
+            rows = session.execute(query.order_by(Conversation.updated_at.desc(), Conversation.id).limit(limit))
+            return [(conversation_id, text) for conversation_id, text in rows]
 
     def active_branch(self, conversation_id: str, user_id: str | None = None) -> list[Turn]:
         """The turns from the first to the active leaf. Raises NotFoundError."""
@@ -919,7 +943,13 @@ def _set_pragmas(connection: Any, record: object) -> None:
     # system; FULL also syncs the log at each commit, so what was acknowledged survives a power cut too.
     for pragma in (f"busy_timeout = {BUSY_MS}", "synchronous = FULL", "foreign_keys = ON", "secure_delete = ON"):
         connection.execute(f"PRAGMA {pragma}")
+    connection.create_function("lower", 1, _lower, deterministic=True)
     _use_wal(connection)
+
+
+def _lower(text: str | None) -> str | None:
+    """SQLite's own knows the letters of ASCII only."""
+    return text and text.lower()
 
 
 def _use_wal(connection: Any) -> None:

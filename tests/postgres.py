@@ -33,6 +33,7 @@ class Postgres:
     def __enter__(self) -> "Postgres":
         data = self.folder / "data"
         options = ["-U", "postgres", "--auth-local=trust", "--auth-host=scram-sha-256", "-E", "UTF8", "--no-locale"]
+        options += ["--locale-provider=builtin", "--builtin-locale=C.UTF-8"]  # which knows the case of all letters
         make = [*UNPRIVILEGED, self.programs / "initdb", "-D", data, "--no-sync", *options]
         subprocess.run(make, check=True, stdout=subprocess.DEVNULL)
         serve = [*UNPRIVILEGED, self.programs / "postgres", "-D", data, "-h", "127.0.0.1", "-k", self.folder]

@@ -143,6 +143,8 @@ def test_what_the_server_sends_is_what_the_document_says(tmp_path: Path, start_s
         edited = {"message_id": sent["message_id"], "client_msg_id": str(uuid.uuid4()), "text": "Bye"}
         client.reply_to(client.call("message.edit", conversation_id=conversation, **edited))
         client.call("reply.stop", **mine)
+        client.call("reply.choose", **mine)
+        assert client.call("conversation.search", text="hello")["found"]
         client.call("conversation.rename", conversation_id=conversation, title="Greetings")
         client.call("conversation.set_learning", conversation_id=conversation, learn=True)
         client.call("conversation.list")

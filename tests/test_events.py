@@ -305,6 +305,7 @@ def test_an_event_for_another_users_things_is_not_found(server: ServerProcess, c
         "message.edit": mine | {"client_msg_id": new_key(), "text": "Hello", "message_id": sent["message_id"]},
         "reply.stop": mine | {"reply_id": sent["reply_id"]},
         "reply.regenerate": mine | {"reply_id": sent["reply_id"]},
+        "reply.choose": mine | {"reply_id": sent["reply_id"]},
         "feedback.set": mine | {"reply_id": sent["reply_id"], "rating": 1},
         "conversation.rename": mine | {"title": "Stolen"},
         "conversation.set_learning": mine | {"learn": True},
@@ -316,11 +317,12 @@ def test_an_event_for_another_users_things_is_not_found(server: ServerProcess, c
             assert code(stranger.call(event, payload)) == "not_found"
             assert code(stranger.call(event, payload | {"conversation_id": new_key()})) == "not_found"
         elsewhere = {"conversation_id": stranger.create()}
-        for event in ("message.edit", "reply.stop", "reply.regenerate", "feedback.set"):
+        for event in ("message.edit", "reply.stop", "reply.regenerate", "reply.choose", "feedback.set"):
             assert code(stranger.call(event, attempts[event] | elsewhere)) == "not_found"
         parent = {"parent_id": sent["reply_id"]}
         assert code(stranger.call("message.send", attempts["message.send"] | elsewhere | parent)) == "not_found"
         assert stranger.events(conversation) == []
+        assert stranger.call("conversation.search", text="Mine") == {"ok": True, "found": []}
     assert client.call("sync", mine)["events"] == client.events(conversation)
 
 
@@ -425,6 +427,22 @@ def test_another_reply_and_an_edit_branch_off(client: WireClient) -> None:
     back = client.send(conversation, "Back", parent_id=first["reply_id"])
     client.reply_to(back)
     assert client.events(conversation)[-3]["data"]["parent_id"] == first["reply_id"]
+    assert client.call("reply.choose", conversation_id=conversation, reply_id=edited["reply_id"]) == {"ok": True}
+    on = client.send(conversation, "And on")
+    client.reply_to(on)
+    assert client.events(conversation)[-3]["data"]["parent_id"] == edited["reply_id"]
+
+
+def test_a_search_finds_what_was_said_and_quotes_it(client: WireClient) -> None:
+    conversation = client.create()
+    client.say(conversation, "word " * 30 + "and then a Needle, " + "word " * 30)
+    assert client.call("conversation.search", text="  needle ") == {
+        "ok": True,
+        "found": [
+            {"conversation_id": conversation, "excerpt": f"…ord {'word ' * 3}and then a Needle, {'word ' * 17}wor…"}
+        ],
+    }
+    assert client.call("conversation.search", text="haystack")["found"] == []
 
 
 def test_a_reply_that_failed_says_so_and_the_conversation_goes_on(client: WireClient) -> None:

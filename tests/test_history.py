@@ -163,6 +163,7 @@ def test_another_users_conversation_is_not_found(history: History, user: str, co
         lambda: history.edit_message(other, conversation, accepted.message_id, str(uuid.uuid4()), "Hello?"),
         lambda: history.regenerate_reply(other, conversation, accepted.reply_id),
         lambda: history.set_feedback(other, conversation, accepted.reply_id, 1, None),
+        lambda: history.choose_reply(other, conversation, accepted.reply_id),
         lambda: history.reply_status(other, conversation, accepted.reply_id),
         lambda: history.rename_conversation(other, conversation, "Stolen"),
         lambda: history.set_learning(other, conversation, True),
@@ -184,6 +185,7 @@ def test_a_turn_of_another_conversation_is_not_found(history: History, user: str
         lambda: history.edit_message(user, conversation, accepted.message_id, str(uuid.uuid4()), "Here?"),
         lambda: history.regenerate_reply(user, conversation, accepted.reply_id),
         lambda: history.set_feedback(user, conversation, accepted.reply_id, 1, None),
+        lambda: history.choose_reply(user, conversation, accepted.reply_id),
     ]
     for attempt in attempts:
         with pytest.raises(NotFoundError):
@@ -261,6 +263,33 @@ def test_edits_and_alternatives_branch_and_the_active_branch_is_the_newest(
     back = send(history, user, conversation, "Three", second.reply_id)
     finish(history, conversation, back, "3")
     assert said(history, conversation) == ["One", "1", "Two", "2", "Three", "3"]
+
+
+def test_a_branch_is_chosen_by_the_reply_that_it_ends_in(history: History, user: str, conversation: str) -> None:
+    first = say(history, user, conversation, "One", "1")
+    say(history, user, conversation, "Two", "2")
+    other = history.regenerate_reply(user, conversation, first.reply_id)
+    with pytest.raises(BusyError):
+        history.choose_reply(user, conversation, first.reply_id)
+    finish(history, conversation, other, "1b")
+    event = history.choose_reply(user, conversation, first.reply_id)
+    assert (event.type, event.data) == ("reply.chosen", {"reply_id": first.reply_id})
+    say(history, user, conversation, "Three", "3")
+    assert said(history, conversation) == ["One", "1", "Three", "3"]
+
+
+def test_a_search_finds_the_users_own_words_in_any_branch_and_case(history: History, user: str) -> None:
+    other, theirs = history.add_user()[0], []
+    for who in (user, user, other):
+        theirs.append(history.create_conversation(who).id)
+        said = say(history, who, theirs[-1], "Grüße aus ÖSTERREICH", "100% schön")
+        history.edit_message(who, theirs[-1], said.message_id, str(uuid.uuid4()), "Hello")
+    first, second, _ = theirs
+    greeting, praise = "Grüße aus ÖSTERREICH", "100% schön"
+    assert history.search(user, "österreich", 10) == [(second, greeting), (first, greeting)]
+    assert history.search(user, "SCHÖN", 1) == [(second, praise)]
+    assert history.search(user, "0% s", 10) == [(second, praise), (first, praise)]
+    assert history.search(user, "0%s", 10) == history.search(user, "0_ s", 10) == []
 
 
 def test_a_reply_gets_the_state_and_the_texts_before_its_message(

@@ -216,6 +216,11 @@ class ConversationService:
         self.history.reply_status(user_id, conversation_id, reply_id)
         self._tell("stop_here", {"reply_id": reply_id})
 
+    def choose(self, user_id: str, conversation_id: str, reply_id: str) -> None:
+        """Go on from this reply: its branch is the one shown, exported and learned from."""
+        with self.in_order(conversation_id):
+            self._emit_event(user_id, self.history.choose_reply(user_id, conversation_id, reply_id))
+
     def set_feedback(
         self, user_id: str, conversation_id: str, reply_id: str, rating: int, better_text: str | None
     ) -> None:

@@ -30,6 +30,7 @@ from web.workers import WORKERS, Clients
 log = structlog.get_logger()
 
 Reason = SocketIO.reason
+MOST_FOUND = 50  # conversations, by a search
 OVERLOADED_MS = 1_000  # after which a reply or two have ended
 
 Answer = dict[str, Any]
@@ -66,6 +67,7 @@ class Events:
         self._lock = threading.Lock()
         self._rate = MovingWindowRateLimiter(MemoryStorage())
         self._messages = RateLimitItemPerMinute(settings.messages_per_minute)
+        self._searches = RateLimitItemPerMinute(3 * settings.messages_per_minute, namespace="searches")
         self._connects = RateLimitItemPerMinute(settings.connects_per_minute, namespace="connects")
 
     @property
@@ -80,9 +82,11 @@ class Events:
         self.on("message.edit", protocol.MessageEdit, self._edit)
         self.on("reply.stop", protocol.OfReply, self._stop)
         self.on("reply.regenerate", protocol.OfReply, self._regenerate)
+        self.on("reply.choose", protocol.OfReply, self._choose)
         self.on("feedback.set", protocol.FeedbackSet, self._set_feedback)
         self.on("conversation.create", protocol.ConversationCreate, self._create)
         self.on("conversation.list", protocol.Nothing, self._list)
+        self.on("conversation.search", protocol.ConversationSearch, self._search)
         self.on("conversation.rename", protocol.ConversationRename, self._rename)
         self.on("conversation.set_learning", protocol.ConversationSetLearning, self._set_learning)
         self.on("conversation.delete", protocol.OfConversation, self._delete)
@@ -233,6 +237,10 @@ class Events:
         self._count_message(user_id)
         return {"reply_id": self.service.regenerate(user_id, payload.conversation_id, payload.reply_id).reply_id}
 
+    def _choose(self, user_id: str, payload: protocol.OfReply) -> Answer:
+        self.service.choose(user_id, payload.conversation_id, payload.reply_id)
+        return {}
+
     def _set_feedback(self, user_id: str, payload: protocol.FeedbackSet) -> Answer:
         self._check_length(payload.better_text or "")
         self.service.set_feedback(
@@ -249,6 +257,12 @@ class Events:
     def _list(self, user_id: str, payload: protocol.Nothing) -> Answer:
         conversations = self.service.history.conversations(user_id)
         return {"conversations": [conversation.summary() for conversation in conversations]}
+
+    def _search(self, user_id: str, payload: protocol.ConversationSearch) -> Answer:
+        self._count(self._searches, user_id, "Too many searches in a minute; wait a little.")
+        words = payload.text.strip()
+        found = self.service.history.search(user_id, words, MOST_FOUND)
+        return {"found": [{"conversation_id": id, "excerpt": _excerpt(text, words)} for id, text in found]}
 
     def _rename(self, user_id: str, payload: protocol.ConversationRename) -> Answer:
         self.service.rename(user_id, payload.conversation_id, payload.title)
@@ -367,6 +381,14 @@ def _accepted(accepted: Accepted) -> Answer:
         "seq": accepted.seq,
         "duplicate": accepted.duplicate,
     }
+
+
+def _excerpt(text: str, words: str) -> str:
+    """A line of `text` around the words, which may stand there in another case."""
+    place = max(0, text.lower().find(words.lower()))
+    begin, end = max(0, place - 30), place + len(words) + 90
+    line = " ".join(text[begin:end].split())
+    return ("…" if begin else "") + line + ("…" if end < len(text) else "")
 
 
 def _refusal(error: ProtocolError) -> Answer:

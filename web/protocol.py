@@ -178,6 +178,12 @@ class ConversationCreate(Payload):
     learn: bool | None = None  # None: as the server's operator wants it
 
 
+class ConversationSearch(Payload):
+    """Which conversations have these words in them, whatever their case."""
+
+    text: Annotated[Utterance, Field(max_length=200)]
+
+
 class ConversationSetLearning(OfConversation):
     """Whether a later checkpoint may be trained on it."""
 
@@ -275,6 +281,10 @@ class FeedbackGiven(Sent):
     better_text: str | None
 
 
+class ReplyChosen(Sent):
+    reply_id: Id
+
+
 class Renamed(Sent):
     title: str
 
@@ -309,6 +319,11 @@ class FeedbackSetEvent(Durable):
     data: FeedbackGiven
 
 
+class ReplyChosenEvent(Durable):
+    type: Literal["reply.chosen"]
+    data: ReplyChosen
+
+
 class RenamedEvent(Durable):
     type: Literal["conversation.renamed"]
     data: Renamed
@@ -326,6 +341,7 @@ class Event(
             | ReplyStartedEvent
             | ReplyCompletedEvent
             | FeedbackSetEvent
+            | ReplyChosenEvent
             | RenamedEvent
             | LearningEvent,
             Field(discriminator="type"),
@@ -404,6 +420,18 @@ class ConversationList(Done, Conversations):
     pass
 
 
+class Found(OfConversation):
+    """`excerpt` is of the last utterance that has the words, in whatever branch."""
+
+    excerpt: str
+
+
+class SearchResult(Done):
+    """The latest conversation first; 50 at most."""
+
+    found: list[Found]
+
+
 class Partial(Sent):
     reply_id: Id
     next_index: Seq
@@ -440,9 +468,11 @@ FROM_CLIENT: dict[str, tuple[type[BaseModel], type[Done]]] = {
     "message.edit": (MessageEdit, MessageAccepted),
     "reply.stop": (OfReply, Done),
     "reply.regenerate": (OfReply, ReplyBegun),
+    "reply.choose": (OfReply, Done),
     "feedback.set": (FeedbackSet, Done),
     "conversation.create": (ConversationCreate, ConversationCreated),
     "conversation.list": (Nothing, ConversationList),
+    "conversation.search": (ConversationSearch, SearchResult),
     "conversation.rename": (ConversationRename, Done),
     "conversation.set_learning": (ConversationSetLearning, Done),
     "conversation.delete": (OfConversation, Done),
