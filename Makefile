@@ -8,7 +8,7 @@ TORCH_INDEX ?=
 export DEBIAN_FRONTEND = noninteractive
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: chat test lint train results
+.PHONY: chat test test-faults lint train results
 
 chat: .venv/run .venv/responses
 	@exec .venv/bin/chatbot serve --port $(PORT)
@@ -23,6 +23,10 @@ chat: .venv/run .venv/responses
 test: .venv/test
 	$(call debian,command -v chromium || command -v chromium-browser || command -v google-chrome,chromium)
 	.venv/bin/pytest
+
+# Real servers attacked and killed: FAULTS_SOAK_MINUTES of it (30) are the soak.
+test-faults: .venv/test
+	.venv/bin/pytest tests/faults --timeout 7200
 
 lint: .venv/lint
 	.venv/bin/ruff check
