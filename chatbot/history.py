@@ -930,7 +930,8 @@ def open_history(url: str, *, create: bool = True, worker: str = "") -> History:
 def connect(url: URL | str) -> Engine:
     """An engine with our settings, whatever the state of its tables."""
     # Errors must not quote what people wrote, hence no parameters in them.
-    engine = create_engine(url, pool_size=10, max_overflow=30, pool_pre_ping=True, hide_parameters=True)
+    # PostgreSQL lets in 100 in all unless told otherwise: enough for four processes.
+    engine = create_engine(url, pool_size=10, max_overflow=10, pool_pre_ping=True, hide_parameters=True)
     if engine.dialect.name == "sqlite":
         event.listen(engine, "connect", _set_pragmas)
         event.listen(engine, "begin", _begin)
