@@ -7,6 +7,7 @@ import subprocess
 import tempfile
 import time
 import uuid
+from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -36,11 +37,24 @@ class Postgres:
         options += ["--locale-provider=builtin", "--builtin-locale=C.UTF-8"]  # which knows the case of all letters
         make = [*UNPRIVILEGED, self.programs / "initdb", "-D", data, "--no-sync", *options]
         subprocess.run(make, check=True, stdout=subprocess.DEVNULL)
+        self.start()
+        return self
+
+    def start(self) -> None:
+        data = self.folder / "data"
         serve = [*UNPRIVILEGED, self.programs / "postgres", "-D", data, "-h", "127.0.0.1", "-k", self.folder]
         with open(self.folder / "log", "ab") as log:
             self._process = subprocess.Popen([*serve, "-p", str(self.port)], stdout=log, stderr=log)
         self._wait_until_ready()
-        return self
+
+    def kill(self) -> None:
+        """kill -9 of all its processes; `start` then has to recover what was committed."""
+        pid = self._process.pid
+        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+        for one in (pid, *map(int, children)):
+            with suppress(ProcessLookupError):
+                os.kill(one, signal.SIGKILL)
+        self._process.wait()
 
     def __exit__(self, *error: object) -> None:
         self._process.send_signal(signal.SIGINT)  # it ends at once, whoever is connected
