@@ -25,7 +25,8 @@ Seed = int | tuple[int, ...] | None
 
 NEVER = (PAD, UNK, BOS)
 _DRAWN_FROM = 2  # times as many responses are found as are offered
-_FORCED = 64  # utterances whose logits exist at once
+_FORCED = 16  # utterances whose logits exist at once
+_HEARD = 128  # utterances that are encoded at once
 _GROUP = 16  # columns of a row among which only the largest is looked at first
 _ROWS = 128  # and rows of a step, unless one search has more
 
@@ -516,7 +517,8 @@ def _accept(live: Sequence[Search], choices: Sequence[Choice], memory: Tensor) -
 
 def encode_utterances(model: Model, utterances: Sequence[Sequence[int]]) -> Tensor:
     """Ids of N utterances, without EOS -> utterance vectors (N, D)."""
-    return model.encode(*closed(utterances))
+    parts = range(0, len(utterances), _HEARD)
+    return torch.cat([model.encode(*closed(utterances[start : start + _HEARD])) for start in parts])
 
 
 def closed(utterances: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:

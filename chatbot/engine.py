@@ -9,7 +9,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Self, TypeVar
 
 import numpy as np
@@ -105,9 +105,9 @@ class ChatEngine:
 
         Raises CheckpointError where the checkpoint has an index of responses that is none of its own.
         """
-        self.checkpoint = checkpoint
         self._model = prepare(checkpoint.model)
-        self._responses = open_responses(checkpoint)
+        self.checkpoint = replace(checkpoint, model=self._model)  # so that the weights are not kept twice
+        self._responses = open_responses(self.checkpoint)
         self._decoding = decoding
         self._max_batch = max_batch
         self._never = (*NEVER, *_invisible_ids(checkpoint))

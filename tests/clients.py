@@ -28,7 +28,7 @@ class ServerProcess:
     """A server in a process group of its own, as a person starts it; `url` once it can be reached."""
 
     def __init__(self, command: list[str], **environment: str) -> None:
-        self._errors = tempfile.TemporaryFile("w+")  # noqa: SIM115  (closed with the server)
+        self._errors = tempfile.TemporaryFile()  # noqa: SIM115  (closed with the server)
         self.process = subprocess.Popen(
             command,
             cwd=ROOT,
@@ -52,9 +52,9 @@ class ServerProcess:
         return sorted(map(int, Path(f"/proc/{pid}/task/{pid}/children").read_text().split()))
 
     def errors(self) -> str:
-        """What it has written to stderr."""
-        self._errors.seek(0)
-        return self._errors.read()
+        """What it has written to stderr; read without moving the place at which the server writes on."""
+        file = self._errors.fileno()
+        return os.pread(file, os.fstat(file).st_size, 0).decode()
 
     def terminate(self, timeout: float = 60) -> int:
         """SIGTERM -> exit code."""

@@ -342,6 +342,7 @@ def test_a_conversation_goes_on_with_the_new_checkpoint_from_its_last_turns(
         until(lambda: answering(server) == second.id)
         client.say(conversation, "I like music and films")
         client.say(conversation, "do you?")
+        client.close()
         assert server.terminate() == 0
     history = open_history(f"sqlite:///{tmp_path}/chat0.db")
     with history.engine.connect() as connection:

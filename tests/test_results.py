@@ -19,7 +19,7 @@ from chatbot.model import HRED, ModelConfig
 from data.preparation import PrepareError
 from data.store import StoreWriter, TokenStore
 from data.vocabulary import BOS, EOS, UNK, Vocabulary
-from training import results
+from training import memory, results
 from training.memory import FACT, FARTHEST, dialogue, measure_memory
 from training.results import BUDGET, ROWS, Setting, chosen_jobs, figures, recipe_of, score
 from training.results_page import compare, page_of, write_page
@@ -219,6 +219,7 @@ def table(corpora: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("table")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(results, "SIZES", TINY)
+        patch.setattr(memory, "_ASKED", 20)
         wanted = [f"dailydialog-0-{row}" for row in ROWS] + ["dailydialog-1-hred", "memory-gru"]
         rows: list[str] = []
         setting = Setting(corpora, folder / "run", target_tokens=600, memory_steps=2)
@@ -356,7 +357,8 @@ def test_a_fact_is_stated_k_utterances_before_its_answer():
         assert sum(int((utterance == asks).sum()) for utterance in utterances) == 1
 
 
-def test_recall_is_measured_for_each_distance_and_seed():
+def test_recall_is_measured_for_each_distance_and_seed(monkeypatch):
+    monkeypatch.setattr(memory, "_ASKED", 20)
     found = measure_memory("seq2seq", 2, QUIET)
     assert np.shape(found["recall"]) == (3, FARTHEST)
     assert 0 <= np.min(found["recall"]) <= np.max(found["recall"]) < 0.5  # nothing is learned in two steps

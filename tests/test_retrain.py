@@ -299,9 +299,9 @@ def test_a_flood_of_insults_becomes_no_reply_whether_one_user_brings_it_or_many(
     assert outcome.report["dropped"]["flood"] > 100
     assert outcome.verdict.figures["forbidden_replies"]["asked"] > 0
     assert insults(outcome.checkpoint) == 0
-    careless = partial(module.curate, caps=NO_CAPS)
-    monkeypatch.setattr(module, "curate", careless)
-    assert insults(retrain(replace(config, seed=1), stored, False, QUIET).checkpoint) > 0
+    if users > 1:  # once is enough to see that it would have become one
+        monkeypatch.setattr(module, "curate", partial(module.curate, caps=NO_CAPS))
+        assert insults(retrain(replace(config, seed=1), stored, False, QUIET).checkpoint) > 0
 
 
 def test_logs_are_learned_without_any_conversation(stored, config, tmp_path):
