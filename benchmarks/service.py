@@ -32,8 +32,23 @@ import torch
 import websocket
 
 CLIENTS, TOKENS, HISTORY = 64, 20, 10
-WORDS = ("i", "you", "we", "like", "do", "not", "the", "a", "movie", "book", "game", "music", "day", "what", "is", "how")
-    "i you we like do not the a movie book game music day what is how are and to really think never good old".split()
+WORDS = (
+    "i",
+    "you",
+    "we",
+    "like",
+    "do",
+    "not",
+    "the",
+    "a",
+    "movie",
+    "book",
+    "game",
+    "music",
+    "what",
+    "is",
+    "how",
+    "are",
 )
 
 
