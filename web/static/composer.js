@@ -1,6 +1,8 @@
-// Where one writes. Enter sends, Shift+Enter breaks the line; while a reply streams, the same button stops it.
+// Where one writes. Enter sends, Shift+Enter breaks the line; while a reply streams, the same button stops it. What is not
+// sent yet survives a reload.
 
 const SHOW_REMAINING = 200; // characters
+const DRAFT = "chatbot.draft";
 
 export class Composer {
   #form;
@@ -20,6 +22,7 @@ export class Composer {
     form.addEventListener("submit", (submit) => this.#submit(submit));
     this.#input.addEventListener("keydown", (key) => this.#pressed(key));
     this.#input.addEventListener("input", () => this.#refresh());
+    this.#input.value = sessionStorage.getItem(DRAFT) ?? "";
   }
 
   show({ replying, limit }) {
@@ -40,6 +43,10 @@ export class Composer {
   }
 
   #pressed(key) {
+    if (key.key === "ArrowUp" && !this.#input.value) {
+      key.preventDefault();
+      return this.#actions.editLast();
+    }
     if (key.key !== "Enter" || key.shiftKey || key.isComposing) return;
     key.preventDefault();
     if (!this.#replying) this.#form.requestSubmit();
@@ -63,6 +70,7 @@ export class Composer {
     this.#button.title = label;
     this.#button.disabled = !this.#replying && (left < 0 || !this.#input.value.trim());
     this.#remaining.textContent = left > SHOW_REMAINING ? "" : left < 0 ? `${-left} too many` : `${left} left`;
+    sessionStorage.setItem(DRAFT, this.#input.value);
     this.#grow();
   }
 

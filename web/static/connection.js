@@ -1,96 +1,90 @@
-// The socket: says who we are, keeps the connection, asks and waits for acknowledgements. What arrives is dispatched as it is.
-import { io } from "./vendor/socket.io-client/socket.io.esm.min.mjs";
+// The page's own use of the client: who it is in this browser, and what it missed. What arrives is dispatched as it is.
+import { ChatClient, ChatError } from "./client.js";
 import { isBehind } from "./conversation.js";
 
 const TOKEN = "chatbot.token";
-const ACKNOWLEDGEMENT_MS = 10_000;
-const REFUSED_MS = 3_000;
-
-export class ProtocolError extends Error {
-  constructor({ code, message, retry_after_ms }) {
-    super(message);
-    this.code = code;
-    this.retryAfter = retry_after_ms;
-  }
-}
+const KEY = "chatbot.key";
+const ANSWER_MS = 10_000;
+const PAGE = 200; // events of one sync, the protocol's limit
+const PAGES = 50; // asked for at once
 
 export class Connection {
-  #socket;
+  #chat;
   #store;
   #token; // the one of this connection
   #catchingUp = new Set();
 
   constructor(store) {
     this.#store = store;
-    this.#socket = io({
-      transports: ["websocket"],
-      reconnectionDelay: 300,
-      reconnectionDelayMax: 3_000,
-      auth: (give) => give(this.#introduction()),
-    });
-    this.#listen();
+    this.#chat = new ChatClient(location.origin, { timeout: ANSWER_MS, auth: () => this.#introduction() });
+    this.#chat.on("ready", (ready) => this.#admitted(ready));
+    this.#chat.on("event", (event) => store.dispatch("event", event));
+    this.#chat.on("reply.delta", (delta) => store.dispatch("delta", delta));
+    this.#chat.on("notice", (notice) => this.#noticed(notice));
+    this.#chat.on("lost", (refusal) => this.#lost(refusal));
+    addEventListener("storage", ({ key, newValue }) => key === KEY && newValue && this.#letIn());
+    this.#chat.reconnect();
   }
 
-  /** Sends one request; returns the acknowledgement or throws a ProtocolError. Nothing is queued while offline. */
+  /** Sends one request; returns the acknowledgement or throws a ChatError. Nothing waits for a connection here. */
   async request(name, payload = {}) {
-    if (!this.#socket.connected) throw new ProtocolError({ code: "offline" });
-    const answer = await this.#acknowledged(name, payload);
-    if (answer.ok) return answer;
-    if (answer.error.code === "unauthenticated") this.#socket.disconnect().connect(); // to be refused, and start afresh
-    throw new ProtocolError(answer.error);
+    if (!this.#chat.isConnected) throw new ChatError({ code: "offline" });
+    try {
+      return await this.#chat.request(name, payload);
+    } catch (error) {
+      if (error.code === "unauthenticated") this.#chat.reconnect(); // to be refused, and start afresh
+      throw error;
+    }
   }
 
-  /** All of this person's conversations, as a file of chat JSONL. */
-  async export() {
+  /** One conversation, or all of this person's, as a file of chat JSONL. */
+  async export(id) {
     const headers = { Authorization: `Bearer ${localStorage.getItem(TOKEN)}` };
-    const answer = await fetch("/api/export", { headers }).catch(() => null);
-    if (!answer) throw new ProtocolError({ code: "offline" });
-    if (!answer.ok) throw new ProtocolError((await answer.json()).error);
+    const answer = await fetch(id ? `/api/conversations/${id}/export` : "/api/export", { headers }).catch(() => null);
+    if (!answer) throw new ChatError({ code: "offline" });
+    if (!answer.ok) throw new ChatError((await answer.json()).error);
     return answer.blob();
   }
 
-  /** Fetches what a conversation lacks, page by page, until it is up to date. */
+  /** Fetches what a conversation lacks until it is up to date. */
   async catchUp(id) {
     if (this.#catchingUp.has(id)) return;
     this.#catchingUp.add(id);
     try {
       for (let log; (log = this.#store.state.logs.get(id)) && isBehind(log); ) {
-        const request = { conversation_id: id, after_seq: log.seq, limit: 200 };
-        this.#store.dispatch("synced", { conversation_id: id, ...(await this.request("sync", request)) });
+        this.#store.dispatch("synced", { conversation_id: id, ...(await this.#missed(id, log.seq)) });
       }
     } finally {
       this.#catchingUp.delete(id);
     }
   }
 
+  /** Asks as with a new key. */
+  unlock(key) {
+    localStorage.setItem(KEY, key);
+    this.#letIn();
+  }
+
+  /** Events are numbered without a gap, so all pages that are known of can be asked for at once. */
+  async #missed(conversation_id, after) {
+    const listed = this.#store.state.conversations.find((listed) => listed.conversation_id === conversation_id);
+    const count = Math.min(PAGES, Math.max(1, Math.ceil(((listed?.last_seq ?? 0) - after) / PAGE)));
+    const asked = Array.from({ length: count }, (_, page) =>
+      this.request("sync", { conversation_id, after_seq: after + page * PAGE, limit: PAGE }));
+    const pages = await Promise.all(asked);
+    return { ...pages.at(-1), events: pages.flatMap(({ events }) => events) };
+  }
+
   #introduction() {
     const known = [...this.#store.state.logs].filter(([, log]) => log.seq > 0).slice(-100); // the protocol's limit
     const resume = known.map(([id, log]) => ({ conversation_id: id, after_seq: log.seq }));
     this.#token = localStorage.getItem(TOKEN) ?? undefined;
-    return { token: this.#token, protocol: 1, resume };
-  }
-
-  async #acknowledged(name, payload) {
-    try {
-      return await this.#socket.timeout(ACKNOWLEDGEMENT_MS).emitWithAck(name, payload);
-    } catch {
-      throw new ProtocolError({ code: this.#socket.connected ? "timeout" : "offline" });
-    }
-  }
-
-  #listen() {
-    const dispatch = this.#store.dispatch;
-    this.#socket.on("ready", (ready) => this.#admitted(ready));
-    this.#socket.on("event", (event) => dispatch("event", event));
-    this.#socket.on("reply.delta", (delta) => dispatch("delta", delta));
-    this.#socket.on("notice", (notice) => this.#noticed(notice));
-    this.#socket.on("disconnect", () => this.#lost());
-    this.#socket.on("connect_error", (error) => this.#lost(error.data));
+    return { token: this.#token, key: localStorage.getItem(KEY) ?? undefined, resume };
   }
 
   /** Of tabs that all came without a token, the first to be given one says who the others are. */
   #admitted(ready) {
-    if (ready.token && localStorage.getItem(TOKEN)) return this.#socket.disconnect();
+    if (ready.token && localStorage.getItem(TOKEN)) return this.#chat.reconnect();
     if (ready.token) localStorage.setItem(TOKEN, (this.#token = ready.token));
     this.#store.dispatch("ready", ready);
   }
@@ -101,17 +95,30 @@ export class Connection {
     this.#store.dispatch("notice", notice);
   }
 
-  /** A dropped connection is retried by the client itself; a refused one (`active` is false) only by us. */
   #lost(refusal) {
     this.#store.dispatch("link", "lost");
-    if (refusal?.code) this.#store.dispatch("alert", new ProtocolError(refusal));
-    if (refusal?.code === "unauthenticated") return this.#startAfresh();
-    if (!this.#socket.active) setTimeout(() => this.#socket.connect(), refusal?.retry_after_ms ?? REFUSED_MS);
+    if (!refusal) return;
+    if (refusal.code === "unauthenticated" && this.#token) return this.#startAfresh(refusal);
+    if (refusal.code === "unauthenticated" || refusal.code === "forbidden") return this.#askForKey(refusal);
+    this.#store.dispatch("alert", refusal);
   }
 
-  #startAfresh() {
+  #startAfresh(refusal) {
+    this.#store.dispatch("alert", refusal);
     this.#forgetToken();
-    this.#socket.connect();
+    this.#chat.reconnect();
+  }
+
+  /** Who has no token and no good key is asked for one; a key that was not good is forgotten. */
+  #askForKey(refusal) {
+    const given = localStorage.getItem(KEY) !== null;
+    localStorage.removeItem(KEY);
+    this.#store.dispatch("locked", given ? refusal.message : "");
+  }
+
+  #letIn() {
+    this.#store.dispatch("link", "connecting");
+    this.#chat.reconnect();
   }
 
   #forgetToken() {

@@ -26,11 +26,32 @@ export function iconButton(name, label, onClick) {
   return button;
 }
 
+export function textButton(words, onClick) {
+  const button = element("button", { type: "button", class: "text-button" }, words);
+  button.addEventListener("click", onClick);
+  return button;
+}
+
 /** Asks by a modal dialog; `then` follows where it is closed by its button of the value "delete". */
 export function askFirst(dialog, then) {
   dialog.returnValue = "";
   dialog.onclose = () => dialog.returnValue === "delete" && then();
   dialog.showModal();
+}
+
+/** Where there is no clipboard to write to (it needs a secure origin, which a server at home often is not), an element's
+ *  selection is copied. */
+export async function copyText(text) {
+  if (navigator.clipboard) return navigator.clipboard.writeText(text);
+  const focused = document.activeElement;
+  const holder = element("textarea", { class: "unseen", "aria-hidden": "true" });
+  holder.value = text;
+  document.body.append(holder);
+  holder.select();
+  const copied = document.execCommand("copy");
+  holder.remove();
+  focused?.focus();
+  if (!copied) throw new Error("The browser does not let this page copy.");
 }
 
 /** Hands `blob` to the person as a file. */

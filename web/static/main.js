@@ -1,11 +1,13 @@
 // Wires the page: what happens goes into the state, the state goes onto the page, and a few things follow from it.
 import { Composer } from "./composer.js";
 import { Connection } from "./connection.js";
-import { activePath, isBehind, replying } from "./conversation.js";
+import { activePath, asText, isBehind, leafBelow, replying } from "./conversation.js";
+import { Deletions } from "./deletions.js";
 import { askFirst, saveAs } from "./elements.js";
 import { LogView } from "./log.js";
 import { Outbox } from "./outbox.js";
 import { sentenceFor } from "./sentences.js";
+import { makeSettings } from "./settings.js";
 import { Sidebar, titleOf } from "./sidebar.js";
 import { initial, reduce } from "./state.js";
 
@@ -25,23 +27,37 @@ function dispatch(kind, payload) {
 // --- what a person can do
 
 const actions = {
-  say: (text) => outbox.add(store.state.open, text, store.state.choice),
+  say: (text) => outbox.add(store.state.open, text, { learn: store.state.choice }),
+  edit: (message, text) => outbox.add(store.state.open, text, { edits: message.id }),
+  editLast: () => logView.editLast(),
   retry: (message) => outbox.retry(message.client_msg_id),
   stop: () => ask("reply.stop", { conversation_id: store.state.open, reply_id: openPath().at(-1).id }),
   regenerate: (reply) => ask("reply.regenerate", { conversation_id: store.state.open, reply_id: reply.id }),
+  choose: (id) => ask("reply.choose", { conversation_id: store.state.open, reply_id: leafBelow(openLog(), id) }),
   rate: (reply, rating, better_text = null) =>
     ask("feedback.set", { conversation_id: store.state.open, reply_id: reply.id, rating, better_text }),
   rename: (conversation_id, title) => ask("conversation.rename", { conversation_id, title }),
-  remove: (conversation_id) => ask("conversation.delete", { conversation_id }),
+  remove: (conversation_id) => deletions.add(conversation_id),
+  undoRemove(conversation_id) {
+    deletions.undo(conversation_id);
+    show(conversation_id);
+  },
+  async search(words) {
+    dispatch("search", { words, found: store.state.search.found });
+    const { found } = (words && (await ask("conversation.search", { text: words }))) || { found: [] };
+    if (words !== store.state.search.words) return; // another one has begun since
+    dispatch("search", { words, found: new Map(found.map(({ conversation_id, excerpt }) => [conversation_id, excerpt])) });
+  },
   erase: () => ask("user.delete"),
   learn(conversation_id, learn) {
     if (conversation_id) return ask("conversation.set_learning", { conversation_id, learn });
     outbox.choose(learn);
     dispatch("choice", learn);
   },
-  async download() {
+  saveText: () => saveAs("conversation.txt", new Blob([asText(openLog())], { type: "text/plain" })),
+  async save(name, id) {
     try {
-      saveAs("conversations.jsonl", await connection.export());
+      saveAs(name, await connection.export(id));
     } catch (error) {
       dispatch("alert", error);
     }
@@ -76,14 +92,18 @@ function show(id) {
 // --- what follows from what happened
 
 async function follow(kind, payload) {
-  const { open, logs, link } = store.state;
+  const { open, logs, link, deleting } = store.state;
   if (kind === "ready") {
     dispatch("listed", (await ask("conversation.list")) ?? store.state);
     outbox.send();
+    deletions.send();
   }
-  if (kind === "notice" && payload.type === "user.deleted") outbox.clear();
+  if (kind === "notice" && payload.type === "user.deleted") {
+    outbox.clear();
+    deletions.clear();
+  }
   if (kind === "event" && payload.type === "reply.completed") outbox.send();
-  if (open && !logs.has(open)) show(null);
+  if (open && (!logs.has(open) || deleting.includes(open))) show(null);
   else if (open && link === "online" && isBehind(logs.get(open))) catchUp(open);
 }
 
@@ -106,30 +126,36 @@ function leave(id) {
 
 // --- the page
 
-function openPath() {
-  const { logs, open } = store.state;
-  return logs.has(open) ? activePath(logs.get(open)) : [];
+const openLog = () => store.state.logs.get(store.state.open);
+
+const openPath = () => (openLog() ? activePath(openLog()) : []);
+
+/** The open branch, then what waits to be sent; what is said instead of an earlier message takes its place. */
+function shownTurns() {
+  const waiting = store.state.outbox.filter(({ conversation_id }) => conversation_id === store.state.open);
+  if (!waiting.length) return openPath();
+  const known = new Set(openPath().map((turn) => turn.client_msg_id));
+  return waiting.reduce((turns, message) => (known.has(message.client_msg_id) ? turns : said(turns, message)), openPath());
 }
 
-function shownTurns() {
-  const path = openPath();
-  const known = new Set(path.map((turn) => turn.client_msg_id));
-  const waiting = store.state.outbox.filter(
-    (message) => message.conversation_id === store.state.open && !known.has(message.client_msg_id));
-  return [...path, ...waiting];
+function said(turns, message) {
+  const place = turns.findIndex(({ id }) => id && id === message.edits);
+  return [...(place < 0 ? turns : turns.slice(0, place)), message];
 }
 
 function render() {
   drawing = 0;
   const { state } = store;
   const turns = shownTurns();
-  const log = state.logs.get(state.open);
+  const log = openLog();
   const conversation = state.conversations.find(({ conversation_id }) => conversation_id === state.open);
   const title = state.open ? titleOf(conversation) : "New conversation";
   $("title").textContent = title;
   nameWindow(state.open ? `${title} · Chatbot` : "Chatbot");
   $("log").setAttribute("aria-busy", String(Boolean(log?.more)));
-  $("welcome").hidden = turns.length > 0 || Boolean(log?.more);
+  $("welcome").hidden = turns.length > 0 || Boolean(log?.more) || state.locked !== null;
+  $("save").hidden = turns.length === 0 || !state.open;
+  renderLock(state.locked);
   logView.show(state.open, turns);
   sidebar.show(state);
   composer.show({ replying: isReplying(), limit: state.limits.message_characters });
@@ -144,7 +170,7 @@ function nameWindow(name) {
 }
 
 function isReplying() {
-  const log = store.state.logs.get(store.state.open);
+  const log = openLog();
   return store.state.link === "online" && Boolean(log) && replying(log);
 }
 
@@ -162,6 +188,15 @@ function renderLearning(learn) {
   if (button.textContent !== sentence) button.textContent = sentence;
 }
 
+function renderLock(locked) {
+  const isNew = $("lock").hidden && locked !== null;
+  $("lock").hidden = locked === null;
+  if (isNew) $("key").focus();
+  document.body.classList.toggle("locked", locked !== null);
+  if ($("lock-reason").textContent !== locked) $("lock-reason").textContent = locked;
+  $("key").toggleAttribute("aria-invalid", Boolean(locked));
+}
+
 function renderLink(link) {
   document.body.dataset.link = link;
   if ($("link-text").textContent !== links[link]) $("link-text").textContent = links[link];
@@ -176,21 +211,62 @@ function showDrawer(isOpen) {
   (isOpen ? $("new") : $("menu")).focus();
 }
 
+// --- keys; they are listed in the settings
+
+const withControl = {
+  "K": () => {
+    showDrawer(matchMedia("(max-width: 48rem)").matches);
+    sidebar.focusSearch();
+  },
+  "/": () => $("settings").showModal(),
+  "O": () => begin(),
+};
+
+function pressed(press) {
+  const act = (press.ctrlKey || press.metaKey) && !press.altKey && withControl[press.key.toUpperCase()];
+  if (press.key === "Escape") return escaped();
+  if (!act || press.shiftKey !== (press.key.toUpperCase() === "O") || document.querySelector("dialog[open]")) return;
+  press.preventDefault();
+  act();
+}
+
+function escaped() {
+  if (document.querySelector("dialog[open], :popover-open")) return; // which it closes
+  if (document.body.classList.contains("drawer-open")) showDrawer(false);
+  else if (isReplying()) actions.stop();
+}
+
+function begin() {
+  showDrawer(false);
+  show(null);
+  composer.focus();
+}
+
 const logView = new LogView($("log"), $("scroller"), $("to-end"), actions);
-const sidebar = new Sidebar({ list: $("conversations"), empty: $("no-conversations"), dialog: $("delete") }, actions);
+const sidebar = new Sidebar(
+  { list: $("conversations"), search: $("search"), empty: $("no-conversations"), undo: $("undo") }, actions);
 const composer = new Composer($("composer"), actions);
 const connection = new Connection(store);
+const deletions = new Deletions(store, connection);
 const outbox = new Outbox(store, connection, (id) => store.state.open === null && show(id));
 
 $("menu").addEventListener("click", () => showDrawer(true));
 $("shade").addEventListener("click", () => showDrawer(false));
 $("sidebar").addEventListener("click", ({ target }) => target.closest("a") && showDrawer(false));
 $("alert-close").addEventListener("click", () => dispatch("alert", null));
-$("download").addEventListener("click", actions.download);
+$("save-text").addEventListener("click", () => actions.saveText());
+$("save-jsonl").addEventListener("click", () => actions.save("conversation.jsonl", store.state.open));
+$("download").addEventListener("click", () => actions.save("conversations.jsonl"));
+$("open-settings").addEventListener("click", () => $("settings").showModal());
+$("lock").addEventListener("submit", (submit) => {
+  submit.preventDefault();
+  connection.unlock($("key").value.trim());
+});
 $("erase").addEventListener("click", () => askFirst($("erase-all"), actions.erase));
 $("learning").addEventListener("click", ({ currentTarget }) =>
   actions.learn(store.state.open, currentTarget.getAttribute("aria-checked") === "false"));
 $("suggestions").addEventListener("click", ({ target }) => target.matches("button") && actions.say(target.textContent));
-addEventListener("keydown", ({ key }) => key === "Escape" && showDrawer(false));
+addEventListener("keydown", pressed);
+makeSettings($("settings"));
 addEventListener("hashchange", openAddressed);
 openAddressed();

@@ -1,6 +1,8 @@
 // Messages that the server has not acknowledged yet. They live in localStorage, so that neither a lost connection nor a reload
 // loses one, and each keeps its `client_msg_id`, so that sending it again can never say it twice.
 
+import { newId } from "./client.js";
+
 const KEY = "chatbot.outbox";
 const UNREMARKABLE = new Set(["offline", "busy"]); // the page shows both anyway
 const FOR_LATER = new Set([...UNREMARKABLE, "timeout", "rate_limited", "overloaded", "draining"]);
@@ -22,11 +24,12 @@ export class Outbox {
     this.#show();
   }
 
-  /** `learn` is the choice for the conversation that a first message opens; undefined leaves it to the server. */
-  add(conversation_id, text, learn) {
+  /** `learn` is the choice for the conversation that a first message opens; undefined leaves it to the server. `edits` is
+   *  the id of the earlier message that this one is said instead of. */
+  add(conversation_id, text, { learn, edits } = {}) {
     const client_msg_id = newId();
     if (!conversation_id) this.#opening.add(client_msg_id);
-    this.#save([...stored(), { client_msg_id, conversation_id, text, learn }]);
+    this.#save([...stored(), { client_msg_id, conversation_id, text, learn, edits }]);
     this.send();
   }
 
@@ -71,9 +74,11 @@ export class Outbox {
     }
   }
 
-  async #deliver({ client_msg_id, conversation_id, text, learn }) {
+  async #deliver({ client_msg_id, conversation_id, text, learn, edits }) {
     const id = conversation_id ?? (await this.#begin(learn));
-    await this.#connection.request("message.send", { conversation_id: id, client_msg_id, text });
+    const message = { conversation_id: id, client_msg_id, text };
+    if (edits) await this.#connection.request("message.edit", { ...message, message_id: edits });
+    else await this.#connection.request("message.send", message);
     this.remove(client_msg_id);
     this.#store.dispatch("alert", null);
   }
@@ -123,12 +128,3 @@ function stored() {
 
 /** Two tabs share the outbox. Browsers offer locks on secure origins only; elsewhere the server's idempotency has to do. */
 const oneTabAtATime = (work) => (navigator.locks ? navigator.locks.request(KEY, work) : work());
-
-/** A random UUID. `crypto.randomUUID` exists on secure origins only, and a server at home is often plain http. */
-function newId() {
-  const bytes = crypto.getRandomValues(new Uint8Array(16));
-  bytes[6] = (bytes[6] & 0x0f) | 0x40;
-  bytes[8] = (bytes[8] & 0x3f) | 0x80;
-  const hex = Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("");
-  return hex.replace(/(.{8})(.{4})(.{4})(.{4})(.{12})/, "$1-$2-$3-$4-$5");
-}

@@ -1,28 +1,76 @@
-// The list of conversations: open, rename in place, delete after a question.
-import { arrange, askFirst, element, iconButton } from "./elements.js";
+// The list of conversations: search, open, rename in place, delete. What is deleted can be had back for some seconds.
+import { arrange, element, iconButton, textButton } from "./elements.js";
+import { listedOf } from "./state.js";
+
+const TYPING_MS = 200; // without a key, after which a search begins
 
 export const titleOf = (conversation) => conversation?.title || "New conversation";
 
 export class Sidebar {
-  #list;
-  #empty;
-  #dialog;
+  #parts;
   #actions;
   #items = new Map(); // conversation_id -> { node, update }
+  #typing;
 
-  constructor({ list, empty, dialog }, actions) {
-    this.#list = list;
-    this.#empty = empty;
-    this.#dialog = dialog;
+  /** `parts`: the elements list, search, empty (a sentence for an empty list) and undo (where deletions are told of). */
+  constructor(parts, actions) {
+    this.#parts = parts;
     this.#actions = actions;
+    parts.search.addEventListener("input", () => this.#typed());
+    parts.search.addEventListener("keydown", (press) => this.#pressed(press));
   }
 
-  show({ conversations, listed, open }) {
-    this.#items = new Map(conversations.map((conversation) => [conversation.conversation_id, this.#item(conversation)]));
-    conversations.forEach((conversation) =>
-      this.#items.get(conversation.conversation_id).update(conversation, conversation.conversation_id === open));
-    arrange(this.#list, [...this.#items.values()].map(({ node }) => node));
-    this.#empty.hidden = !listed || conversations.length > 0;
+  show(state) {
+    const listed = listedOf(state);
+    this.#items = new Map(listed.map((conversation) => [conversation.conversation_id, this.#item(conversation)]));
+    for (const conversation of listed) this.#showItem(conversation, state);
+    arrange(this.#parts.list, [...this.#items.values()].map(({ node }) => node));
+    this.#showEmpty(state, listed.length);
+    this.#showUndo(state);
+  }
+
+  focusSearch() {
+    this.#parts.search.focus();
+    this.#parts.search.select();
+  }
+
+  #showItem(conversation, { open, search }) {
+    const id = conversation.conversation_id;
+    this.#items.get(id).update(conversation, id === open, search.words && search.found.get(id));
+  }
+
+  #showEmpty({ listed, search }, count) {
+    this.#parts.empty.hidden = !listed || count > 0;
+    const sentence = search.words ? "Nothing was said with these words." : "Your conversations will be listed here.";
+    if (this.#parts.empty.textContent !== sentence) this.#parts.empty.textContent = sentence;
+  }
+
+  #showUndo({ conversations, deleting }) {
+    const shown = new Set([...this.#parts.undo.children].map(({ dataset }) => dataset.id));
+    const gone = conversations.filter(({ conversation_id }) => deleting.includes(conversation_id));
+    for (const conversation of gone) {
+      if (!shown.delete(conversation.conversation_id)) this.#parts.undo.append(this.#undoOf(conversation));
+    }
+    for (const child of [...this.#parts.undo.children]) if (shown.has(child.dataset.id)) child.remove();
+  }
+
+  #undoOf(conversation) {
+    const words = element("span", {}, "Deleted “", element("bdi", {}, titleOf(conversation)), "”");
+    const button = textButton("Undo", () => this.#actions.undoRemove(conversation.conversation_id));
+    return element("p", { "data-id": conversation.conversation_id }, words, button);
+  }
+
+  #typed() {
+    clearTimeout(this.#typing);
+    this.#typing = setTimeout(() => this.#actions.search(this.#parts.search.value.trim()), TYPING_MS);
+  }
+
+  #pressed(press) {
+    if (press.key !== "Escape" || !this.#parts.search.value) return;
+    press.preventDefault();
+    press.stopPropagation();
+    this.#parts.search.value = "";
+    this.#actions.search("");
   }
 
   #item({ conversation_id }) {
@@ -31,17 +79,20 @@ export class Sidebar {
 
   #newItem(id) {
     let shown;
-    const link = element("a", { href: `#${id}`, dir: "auto" });
+    const title = element("span", { class: "title", dir: "auto" });
+    const excerpt = element("span", { class: "excerpt", dir: "auto" });
+    const link = element("a", { href: `#${id}` }, title, excerpt);
     const rename = iconButton("pencil", "Rename", () => this.#rename(node, shown));
-    const remove = iconButton("bin", "Delete", () => this.#askToDelete(shown));
+    const remove = iconButton("bin", "Delete", () => this.#actions.remove(id));
     const node = element("li", {}, link, rename, remove);
-    const update = (conversation, isOpen) => {
+    const update = (conversation, isOpen, found) => {
       shown = conversation;
-      const title = titleOf(conversation);
-      if (link.textContent !== title) link.textContent = link.title = title;
+      const words = titleOf(conversation);
+      if (title.textContent !== words) title.textContent = link.title = words;
+      excerpt.textContent = found || "";
       isOpen ? link.setAttribute("aria-current", "page") : link.removeAttribute("aria-current");
-      rename.setAttribute("aria-label", `Rename ${title}`);
-      remove.setAttribute("aria-label", `Delete ${title}`);
+      rename.setAttribute("aria-label", `Rename ${words}`);
+      remove.setAttribute("aria-label", `Delete ${words}`);
     };
     return { node, update };
   }
@@ -56,16 +107,15 @@ export class Sidebar {
       if (title && title !== conversation.title) this.#actions.rename(conversation.conversation_id, title);
       leave();
     });
-    input.addEventListener("keydown", ({ key }) => key === "Escape" && leave());
+    input.addEventListener("keydown", (press) => {
+      if (press.key !== "Escape") return;
+      press.stopPropagation();
+      leave();
+    });
     input.addEventListener("blur", () => form.remove());
     input.value = titleOf(conversation);
     node.append(form);
     input.focus();
     input.select();
-  }
-
-  #askToDelete(conversation) {
-    this.#dialog.querySelector("[data-title]").textContent = titleOf(conversation);
-    askFirst(this.#dialog, () => this.#actions.remove(conversation.conversation_id));
   }
 }

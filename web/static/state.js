@@ -4,9 +4,12 @@ import { afterReconnect, applyDelta, applyEvent, applySync, unread } from "./con
 
 export const initial = {
   link: "connecting", // connecting | online | lost
+  locked: null, // why the server wants a key: a sentence, empty where none was given yet; null: it wants none
   limits: { message_characters: 4000 },
   conversations: [], // newest first
   listed: false,
+  deleting: [], // ids of those that are hidden already, and deleted unless that is undone
+  search: { words: "", found: new Map() }, // conversation_id -> where the words were said in it
   learn: undefined, // whether the bot may learn from conversations where nobody chooses; the server says it
   choice: undefined, // the same, chosen for the conversation not begun yet
   logs: new Map(), // conversation_id -> log; only of conversations that were opened here
@@ -17,11 +20,14 @@ export const initial = {
 
 const steps = {
   link: (state, link) => ({ ...state, link }),
+  locked: (state, locked) => ({ ...state, locked, alert: null }),
   alert: (state, alert) => ({ ...state, alert }),
   outbox: (state, outbox) => ({ ...state, outbox }),
   choice: (state, choice) => ({ ...state, choice }),
+  deleting: (state, deleting) => ({ ...state, deleting }),
+  search: (state, search) => ({ ...state, search }),
   ready: (state, { limits, learn }) =>
-    ({ ...state, limits, learn, link: "online", alert: null, logs: mapValues(state.logs, afterReconnect) }),
+    ({ ...state, limits, learn, link: "online", locked: null, alert: null, logs: mapValues(state.logs, afterReconnect) }),
   listed: (state, { conversations }) => ({ ...state, conversations, listed: true }),
   opened: (state, id) =>
     ({ ...state, open: id, alert: null, choice: undefined, logs: id && !state.logs.has(id) ? withLog(state, id, unread) : state.logs }),
@@ -43,6 +49,13 @@ const notices = {
     logs: new Map([...state.logs].filter(([id]) => id !== conversation.conversation_id)),
   }),
 };
+
+/** The conversations that are listed: none that is about to be deleted, and of a search those that have the words. */
+export function listedOf({ conversations, deleting, search: { words, found } }) {
+  const kept = conversations.filter(({ conversation_id }) => !deleting.includes(conversation_id));
+  const inTitle = ({ title }) => title?.toLowerCase().includes(words.toLowerCase());
+  return words ? kept.filter((one) => found.has(one.conversation_id) || inTitle(one)) : kept;
+}
 
 export const reduce = (state, kind, payload) => steps[kind](state, payload);
 

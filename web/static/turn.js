@@ -1,5 +1,5 @@
 // One turn on the page: what was said, how it stands, and what can be done with it.
-import { element, iconButton } from "./elements.js";
+import { copyText, element, iconButton, textButton } from "./elements.js";
 import { sentenceFor } from "./sentences.js";
 
 const remarks = {
@@ -8,6 +8,7 @@ const remarks = {
   failed: "This reply could not be finished",
   retrieved: "In the words of someone in another dialogue",
 };
+const COPIED_MS = 1_500;
 
 /** Returns `{ node, update(turn) }`; the same node serves a turn from its first letter to its last rating. */
 export function turnView(turn, actions) {
@@ -15,15 +16,36 @@ export function turnView(turn, actions) {
 }
 
 function userTurn(actions) {
+  let shown;
   const text = element("p", { class: "text", dir: "auto" });
   const remark = element("p", { class: "remark" });
-  const node = element("article", { class: "turn user" }, speaker("You said:"), text, remark);
-  const update = (turn) => {
+  const editor = makeEditor("textarea", "Say this instead", "Send", (words) => say(words), () => edit(false, pencil));
+  const pencil = named("edit", iconButton("pencil", "Edit message", () => edit(true)));
+  const steps = stepper((id) => actions.choose(id));
+  const copy = copyButton(() => shown.text);
+  const foot = element("footer", {}, steps.node, copy, pencil);
+  const node = element("article", { class: "turn user" }, speaker("You said:"), text, remark, foot);
+
+  function edit(open = true, focused = editor.input) {
+    editor.show(open, foot, shown.text);
+    text.hidden = foot.hidden = open;
+    focused.focus();
+  }
+
+  function say(words) {
+    edit(false, pencil);
+    if (words && words !== shown.text) actions.edit(shown, words);
+  }
+
+  function update(turn) {
+    shown = turn;
     text.textContent = turn.text;
     node.dataset.status = turn.status;
     remark.replaceChildren(...(turn.status === "refused" ? refusal(turn, actions) : [remarks[turn.status] ?? ""]));
-  };
-  return { node, update };
+    pencil.hidden = !turn.id;
+    steps.update(turn);
+  }
+  return { node, update, edit };
 }
 
 function refusal(message, actions) {
@@ -39,16 +61,20 @@ function botTurn(actions) {
   const typing = element("p", { class: "typing", role: "img", "aria-label": "typing" }, ...dots());
   const remark = element("p", { class: "remark" });
   const again = textButton("Try again", () => actions.regenerate(shown));
+  const steps = stepper((id) => actions.choose(id));
+  const copy = copyButton(() => shown.text);
   const thumbs = [thumb("up", "Good reply", 1), thumb("down", "Poor reply", -1)];
   const better = element("p", { class: "better", dir: "auto" });
-  const editor = betterEditor((words) => suggest(words), () => edit(false, pencil));
-  const pencil = iconButton("pencil", "Suggest a better reply", () => edit(editor.form.hidden, editor.input));
-  const foot = element("footer", {}, remark, ...thumbs.map(({ button }) => button), pencil);
-  const node = element("article", { class: "turn bot" }, speaker("Chatbot said:"), text, typing, better, editor.form, foot);
+  const editor = makeEditor("input", "I’d rather it had said", "Save", (words) => suggest(words), () => edit(false, instead));
+  const instead = named("better", iconButton("better", "Suggest a better reply", () => edit(!editor.form.isConnected, editor.input)));
+  const other = named("other", iconButton("again", "Another reply", () => actions.regenerate(shown)));
+  const controls = [copy, ...thumbs.map(({ button }) => button), instead, other];
+  const foot = element("footer", {}, remark, steps.node, ...controls);
+  const node = element("article", { class: "turn bot" }, speaker("Chatbot said:"), text, typing, better, foot);
 
   function thumb(name, label, rating) {
     const button = iconButton(`thumb-${name}`, label, () => rate(shown.rating === rating ? 0 : rating));
-    return { button, rating };
+    return { button: named(name, button), rating };
   }
 
   function rate(rating) {
@@ -58,14 +84,13 @@ function botTurn(actions) {
   }
 
   async function suggest(words) {
-    if (await actions.rate(shown, Math.min(given ?? shown.rating, 0), words)) edit(false, pencil);
+    if (await actions.rate(shown, Math.min(given ?? shown.rating, 0), words)) edit(false, instead);
   }
 
   function edit(open, focused) {
-    editor.form.hidden = !open;
+    editor.show(open, foot, shown.better_text ?? "");
     better.hidden = open || !shown.better_text;
-    pencil.setAttribute("aria-expanded", String(open));
-    editor.input.value = shown.better_text ?? "";
+    instead.setAttribute("aria-expanded", String(open));
     focused?.focus();
   }
 
@@ -81,31 +106,80 @@ function botTurn(actions) {
     const standing = turn.retrieved ? "retrieved" : turn.status;
     remark.replaceChildren(remarks[standing] ?? "", ...(turn.status === "failed" ? [again] : []));
     better.textContent = `You’d rather it had said: ${turn.better_text}`;
-    better.hidden = !turn.better_text || !editor.form.hidden;
+    better.hidden = !turn.better_text || editor.form.isConnected;
     for (const { button, rating } of thumbs) button.setAttribute("aria-pressed", String(turn.rating === rating));
-    for (const button of [...thumbs.map(({ button }) => button), pencil]) button.hidden = streaming || !turn.text;
+    for (const button of controls) button.hidden = streaming || !turn.text;
+    steps.update(turn);
   }
   return { node, update };
 }
 
-/** Where one writes what the bot should have said instead; nothing takes back what was there. */
-function betterEditor(save, cancel) {
-  const input = element("input", { dir: "auto", enterkeyhint: "done", autocomplete: "off" });
-  const label = element("label", {}, "I’d rather it had said", input);
-  const buttons = [element("button", { class: "text-button" }, "Save"), textButton("Cancel", cancel)];
-  const form = element("form", { class: "editor", hidden: "" }, label, ...buttons);
+/** Arrows through what else was said in this place; `choose` gets the id of the turn beside. */
+function stepper(choose) {
+  let shown;
+  const place = () => shown.beside.indexOf(shown.id);
+  const earlier = named("earlier", iconButton("earlier", "Earlier version", () => choose(shown.beside[place() - 1])));
+  const later = named("later", iconButton("later", "Later version", () => choose(shown.beside[place() + 1])));
+  const count = element("span", { class: "count" });
+  const node = element("span", { class: "steps", role: "group", "aria-label": "Versions" }, earlier, count, later);
+
+  function update(turn) {
+    shown = turn;
+    node.hidden = !(turn.beside?.length > 1) || turn.status === "streaming";
+    if (node.hidden) return;
+    count.textContent = `${place() + 1}/${turn.beside.length}`;
+    earlier.disabled = place() === 0;
+    later.disabled = place() === turn.beside.length - 1;
+  }
+  return { node, update };
+}
+
+function copyButton(textOf) {
+  const button = named("copy", iconButton("copy", "Copy", copy));
+
+  async function copy() {
+    await copyText(textOf());
+    say("Copied", "check");
+    setTimeout(() => say("Copy", "copy"), COPIED_MS);
+  }
+
+  function say(label, picture) {
+    button.setAttribute("aria-label", (button.title = label));
+    button.querySelector("use").setAttribute("href", `#icon-${picture}`);
+  }
+  return button;
+}
+
+/** Where one writes something else instead; `show(isOpen, foot, text)` puts it before `foot`, or takes it away. */
+function makeEditor(tag, label, saveLabel, save, cancel) {
+  const input = element(tag, { dir: "auto", enterkeyhint: "done", autocomplete: "off" });
+  const buttons = [element("button", { class: "text-button" }, saveLabel), textButton("Cancel", cancel)];
+  const form = element("form", { class: "editor" }, element("label", {}, label, input), ...buttons);
   form.addEventListener("submit", (submit) => {
     submit.preventDefault();
     save(input.value.trim());
   });
-  form.addEventListener("keydown", ({ key }) => key === "Escape" && cancel());
-  return { form, input };
+  form.addEventListener("keydown", pressed);
+
+  function pressed(press) {
+    if (press.key === "Escape") cancel();
+    else if (press.key === "Enter" && press.target === input && !press.shiftKey && !press.isComposing) form.requestSubmit();
+    else return;
+    press.preventDefault();
+    press.stopPropagation();
+  }
+
+  function show(isOpen, foot, text) {
+    isOpen ? foot.before(form) : form.remove();
+    input.value = text;
+  }
+  return { form, input, show };
 }
 
-function textButton(words, onClick) {
-  const button = element("button", { type: "button", class: "text-button" }, words);
-  button.addEventListener("click", onClick);
-  return button;
+/** A control keeps its focus by its name when another turn takes the place of its own. */
+function named(name, control) {
+  control.dataset.name = name;
+  return control;
 }
 
 const speaker = (words) => element("span", { class: "unseen" }, words);

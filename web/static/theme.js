@@ -1,0 +1,2 @@
+// Before the first paint, and so not a module.
+document.documentElement.dataset.theme = localStorage.getItem("chatbot.theme") ?? "system";
