@@ -214,7 +214,7 @@ def test_a_client_that_no_longer_answers_keeps_no_thread_busy_with_writing_to_it
     client = socketio.test_client(app)
     ours, theirs = socket.socketpair()
     socketio.server.environ[client.eio_sid]["gunicorn.socket"] = ours
-    socketio.server._handle_eio_disconnect(client.eio_sid, socketio.server.reason.PING_TIMEOUT)
+    socketio.server.eio._trigger_event("disconnect", client.eio_sid, socketio.server.reason.PING_TIMEOUT)
     theirs.settimeout(30)
     assert theirs.recv(1) == b""
     ours.close()

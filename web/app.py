@@ -25,7 +25,7 @@ def create_app(settings: Settings, engine: Engine, clients: Clients | None = Non
     """The running service: tables up to date, the engine started, unanswered messages on their way.
 
     `clients` reaches those of other workers too, if there are any; `worker` is what they know this one by.
-    `app.extensions` holds 'socketio' and 'conversations' (call its `close` at the end).
+    `app.extensions` holds 'socketio' and 'conversations'; `drain` ends all of it.
     Raises DatabaseError, AdminTokenError, OSError.
     """
     configure_logging()
@@ -57,13 +57,14 @@ def create_app(settings: Settings, engine: Engine, clients: Clients | None = Non
     )
     app.extensions["conversations"] = service
     access = app.extensions["access"] = Access(service.history, settings)
-    events = Events(socketio, service, settings, access, metrics)
+    events = app.extensions["events"] = Events(socketio, service, settings, access, metrics)
     events.register()
     rasa.register(events)
     does = (service.stop_here, service.drop_here, service.repeat_here, events.dismiss_here)
     clients.orders = {order.__name__: order for order in does}
     add_routes(app, service, settings, access)
     access.start(events.keep_only)
+    events.start()
     Operator(service, settings).register(app)
     service.start()
     return app
@@ -75,6 +76,7 @@ def drain(app: Flask, seconds: float) -> None:
     service = cast(ConversationService, app.extensions["conversations"])
     service.draining = True
     cast(Access, app.extensions["access"]).close()
+    cast(Events, app.extensions["events"]).close()
     socketio.emit("notice", {"type": "draining"}, ignore_queue=True)
     service.close(seconds)
     socketio.server.manager.flush(1)

@@ -1,12 +1,10 @@
 """The Socket.IO side of protocol v1: handlers verify, delegate, and always acknowledge."""
 
 import json
-import socket
 import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Collection
-from contextlib import suppress
 from typing import Any, TypeVar
 
 import structlog
@@ -22,6 +20,7 @@ from web import protocol
 from web.access import Access
 from web.config import Settings
 from web.conversations import ConversationService, DrainingError, OverloadedError
+from web.lines import Lines
 from web.logs import identified_event
 from web.metrics import Metrics
 from web.protocol import ProtocolError, refusal_of
@@ -29,7 +28,6 @@ from web.workers import WORKERS, Clients
 
 log = structlog.get_logger()
 
-Reason = SocketIO.reason
 MOST_FOUND = 50  # conversations, by a search
 OVERLOADED_MS = 1_000  # after which a reply or two have ended
 
@@ -65,10 +63,12 @@ class Events:
         self.new_tokens: dict[str, str] = {}  # sid -> the token of a user who was new with this connection
         self._keys: dict[str, str] = {}  # sid -> id of the API key that lets it in, if one does
         self._lock = threading.Lock()
+        self._closed = threading.Event()
         self._rate = MovingWindowRateLimiter(MemoryStorage())
         self._messages = RateLimitItemPerMinute(settings.messages_per_minute)
         self._searches = RateLimitItemPerMinute(3 * settings.messages_per_minute, namespace="searches")
         self._connects = RateLimitItemPerMinute(settings.connects_per_minute, namespace="connects")
+        self._lines = Lines(socketio.server, settings.connections, self._lines_of_users)
 
     @property
     def _clients(self) -> Clients:
@@ -93,6 +93,13 @@ class Events:
         self.on("user.delete", protocol.Nothing, self._delete_user)
         self.on("sync", protocol.Sync, self._sync)
         self.socketio.on_event("*", self._unknown)
+
+    def start(self) -> None:
+        """Keep looking after the lines, until `close`."""
+        threading.Thread(target=self._lines.watch, args=(self._closed,), name="watch-lines", daemon=True).start()
+
+    def close(self) -> None:
+        self._closed.set()
 
     def on(self, name: str, model: type[Model], handle: Callable[[str, Model], Answer]) -> None:
         def handler(*arguments: Any) -> Answer:
@@ -149,30 +156,28 @@ class Events:
             self.metrics.connections.set(len(self._users))
             self.new_tokens.pop(request.sid, None)  # type: ignore[attr-defined]
             self._keys.pop(request.sid, None)  # type: ignore[attr-defined]
-        if reason in (Reason.PING_TIMEOUT, Reason.TRANSPORT_ERROR):
-            _cut(request.environ)
 
     def keep_only(self, keys: Collection[str]) -> None:
         """Hang up on whoever came in by another API key than these."""
         with self._lock:
             gone = [sid for sid, key_id in self._keys.items() if key_id not in keys]
         for sid in gone:
-            self._hang_up(self._line(sid))
+            self._lines.hang_up(self._line(sid))
 
     def _line(self, sid: str) -> str | None:
         """Engine.IO's name of the connection that `sid` is on."""
         line: str | None = self._clients.eio_sid_from_sid(sid, "/")
         return line
 
+    def _lines_of_users(self) -> set[str | None]:
+        with self._lock:
+            sids = list(self._users)
+        return {self._line(sid) for sid in sids}
+
     def _dismiss(self, line: str | None) -> None:
         """Hang up on a client that was refused or erased, once it has been told: each line keeps a thread."""
         time.sleep(1)
-        self._hang_up(line)
-
-    def _hang_up(self, line: str | None, reason: str = Reason.SERVER_DISCONNECT) -> None:
-        connection = self.socketio.server.eio.sockets.get(line)
-        if connection:
-            connection.close(wait=False, abort=True, reason=reason)
+        self._lines.hang_up(line)
 
     def _welcome(self, sid: str, user_id: str, new_token: str | None, resume: list[protocol.Place]) -> None:
         """Say `ready` and what was missed, once the client knows that it is connected."""
@@ -189,7 +194,7 @@ class Events:
                 self._send_missed(sid, user_id, place)
         except Exception:
             log.exception("welcome failed")
-            self._hang_up(self._line(sid))  # it will come back and try again
+            self._lines.hang_up(self._line(sid))  # it will come back and try again
 
     def _ready(self, user_id: str, new_token: str | None) -> Answer:
         names = ("message_characters", "event_bytes", "messages_per_minute", "connections_per_user")
@@ -364,14 +369,6 @@ class Events:
             return
         free_at = self._rate.get_window_stats(limit, whose).reset_time
         raise ProtocolError("rate_limited", sentence, max(1, round((free_at - time.time()) * 1000)))
-
-
-def _cut(environ: dict[str, Any]) -> None:
-    """End a connection at once: whoever reads no more would hold up the thread that writes to it for ever."""
-    line = environ.get("gunicorn.socket")
-    if line:
-        with suppress(OSError):
-            line.shutdown(socket.SHUT_RDWR)
 
 
 def _accepted(accepted: Accepted) -> Answer:

@@ -23,18 +23,18 @@ from flask import Flask
 from gunicorn.app.base import BaseApplication
 from gunicorn.arbiter import Arbiter
 from gunicorn.workers.base import Worker
-from gunicorn.workers.gthread import ThreadWorker
 
 from chatbot.history import DatabaseError, open_history
 from data.errors import UserError, told_to_user
 from web.admin import AdminTokenError, admin_token, token_file
 from web.config import Settings
+from web.heads import MOST_AWAITED, HeadsFirstWorker
 from web.workers import Clients, Redis, Siblings, check_redis
 
 if TYPE_CHECKING:
     from web.conversations import Engine  # brings torch, which must not be there before the fork
 
-_SPARE_THREADS = 32  # for pages, REST and handshakes beside the websockets, each of which keeps one
+_SPARE_THREADS = 32  # for handshakes and uploads beside the websockets, each of which keeps one
 _PR_SET_PDEATHSIG = 1
 
 
@@ -108,7 +108,7 @@ class _Server(BaseApplication):
             "workers": self.settings.workers,
             "worker_class": _DrainingWorker,
             "threads": threads,
-            "worker_connections": 2 * threads,
+            "worker_connections": 2 * threads + MOST_AWAITED,
             "timeout": 120,
             "graceful_timeout": int(self.settings.drain_seconds) + 5,
             "loglevel": "critical",  # of the arbiter; a worker that fails to start speaks for itself
@@ -177,7 +177,7 @@ def _forget(arbiter: Arbiter, worker: Worker) -> None:
     mark_process_dead(worker.pid)
 
 
-class _DrainingWorker(ThreadWorker):
+class _DrainingWorker(HeadsFirstWorker):
     """On SIGTERM and on Ctrl-C: no new connections, running replies end, then the clients are let go."""
 
     wsgi: Flask | None = None
