@@ -9,12 +9,11 @@ import hashlib
 import random
 import secrets
 import sqlite3
-import threading
 import time
 import uuid
 from collections import defaultdict
-from collections.abc import Collection, Iterator
-from contextlib import closing, contextmanager, nullcontext, suppress
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -29,6 +28,7 @@ from sqlalchemy import (
     Index,
     LargeBinary,
     MetaData,
+    Row,
     String,
     Text,
     UniqueConstraint,
@@ -52,6 +52,7 @@ from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column, sessionmaker
 from sqlalchemy.types import TypeDecorator
 
+from chatbot.commits import SharedCommits
 from chatbot.home import home
 from chatbot.reply import CONTEXT_TURNS
 
@@ -325,14 +326,8 @@ class History:
         self.engine = engine
         self.worker = worker
         self._reads = sessionmaker(engine, expire_on_commit=False)
-        self._writes = sessionmaker(engine.execution_options(immediate=True), expire_on_commit=False)
-        # SQLite's waiting writers poll; within one process a lock hands over at once and in turn.
-        self._turnstile = threading.Lock() if engine.dialect.name == "sqlite" else nullcontext()
-
-    @contextmanager
-    def _write(self) -> Iterator[Session]:
-        with self._turnstile, self._writes.begin() as session:
-            yield session
+        self._commits = SharedCommits(engine) if engine.dialect.name == "sqlite" else None
+        self._write = self._commits.write if self._commits else sessionmaker(engine, expire_on_commit=False).begin
 
     def check(self) -> None:
         """Raise SQLAlchemyError unless our tables can be read; SQLite would answer SELECT 1 without its file."""
@@ -419,9 +414,9 @@ class History:
 
         As far as it can: a reader that goes on for longer than a second keeps the log until the next time.
         """
-        if self.engine.dialect.name != "sqlite":
+        if self._commits is None:
             return
-        with self._turnstile, closing(self.engine.raw_connection()) as connection:
+        with self._commits.alone(), closing(self.engine.raw_connection()) as connection:
             cursor = connection.cursor()
             cursor.execute("PRAGMA busy_timeout = 1000")
             with suppress(sqlite3.OperationalError):
@@ -890,13 +885,18 @@ def _review(session: Session, turn: Turn, conversation: Conversation) -> Review:
     )
 
 
-def _ancestors(session: Session, turn: Turn, count: int) -> list[Turn]:
-    """The turns above `turn`, nearest first: cost depends on `count`, never on the length of the conversation."""
+def _ancestors(session: Session, turn: Turn, count: int) -> Sequence[Row[Any]]:
+    """Speaker, text and checkpoint of the turns above `turn`, nearest first, and the state of the second of them.
+
+    The cost depends on `count`, never on the length of the conversation.
+    """
     line = select(Turn.id, Turn.parent_id, literal(1).label("distance")).where(Turn.id == turn.parent_id)
     above = line.cte("above", recursive=True)
     step = select(Turn.id, Turn.parent_id, above.c.distance + 1).join(above, Turn.id == above.c.parent_id)
     above = above.union_all(step.where(above.c.distance < count))
-    return list(session.scalars(select(Turn).join(above, Turn.id == above.c.id).order_by(above.c.distance)))
+    state = case((above.c.distance == 2, Turn.state)).label("state")
+    turns = select(Turn.speaker, Turn.text, Turn.checkpoint, state).join(above, Turn.id == above.c.id)
+    return session.execute(turns.order_by(above.c.distance)).all()
 
 
 # Opening
