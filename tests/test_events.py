@@ -654,6 +654,18 @@ def test_messages_are_limited_by_the_minute(start_server: StartServer, tmp_path:
         assert other.say(other.create(), "Hello")
 
 
+def test_tokens_are_limited_by_the_minute_read_and_written(start_server: StartServer, tmp_path: Path) -> None:
+    server = start_server(f"sqlite:///{tmp_path}/chatbot.db", CHATBOT_TOKENS_PER_MINUTE="150")
+    with WireClient(server.url) as client, WireClient(server.url) as other:
+        conversation = client.create()
+        client.say(conversation, "hello " * 60)  # and 40 that the reply may have
+        refused = client.send(conversation, "hello " * 60)
+        assert code(refused) == "rate_limited"
+        assert 0 < refused["error"]["retry_after_ms"] <= 120_000
+        client.say(conversation, "Hello")
+        assert other.say(other.create(), "Hello")
+
+
 # Malformed
 
 

@@ -4,25 +4,21 @@ Every worker looks at the keys each second, so that one that is revoked is forgo
 """
 
 import threading
-import time
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 import structlog
 from flask import Response, request
-from limits import RateLimitItemPerMinute
-from limits.storage import MemoryStorage
-from limits.strategies import MovingWindowRateLimiter
 from sqlalchemy.exc import SQLAlchemyError
 
 from chatbot.history import History
 from chatbot.keys import Keys
 from web.config import Settings
 from web.protocol import ProtocolError
+from web.rates import Rates
 
 LOOK_SECONDS = 1.0
-FAILURES = RateLimitItemPerMinute(20, namespace="wrong keys")  # of one address
 
 log = structlog.get_logger()
 
@@ -39,12 +35,11 @@ class Admitted:
 class Access:
     """Asked once for each request and each connection. Safe to share between threads."""
 
-    def __init__(self, history: History, settings: Settings) -> None:
+    def __init__(self, history: History, settings: Settings, rates: Rates) -> None:
         self._history = history
+        self._rates = rates
         self._keys = Keys(history)
         self._origins = frozenset(settings.origins or ())
-        self._rate = MovingWindowRateLimiter(MemoryStorage())
-        self._messages = RateLimitItemPerMinute(settings.messages_per_minute)
         self._closed = threading.Event()
         self._look()
 
@@ -98,11 +93,10 @@ class Access:
     def _key_id(self, key: str, scope: str) -> str:
         """The id of a valid key. Raises ProtocolError."""
         address = request.remote_addr or ""
-        if not self._rate.test(FAILURES, address):
-            raise ProtocolError("rate_limited", "Too many wrong keys; wait a minute.", 60_000)
+        self._rates.another_key(address)
         key_id = self._keys.verify(key)
         if key_id is None:
-            self._rate.hit(FAILURES, address)
+            self._rates.wrong_key(address)
             raise ProtocolError("unauthenticated", "This API key is not known here.")
         if key_id not in self._valid:
             self._look()  # it may be a new one
@@ -138,13 +132,6 @@ class Access:
         if given and self.is_closed:
             return self._keys.users_of(self._key_id(given, "read"))
         raise ProtocolError("unauthenticated", "Send the token you were given: Authorization: Bearer <token>.")
-
-    def count_message(self, who: str) -> None:
-        """Raises ProtocolError beyond the messages of a minute."""
-        if not self._rate.hit(self._messages, who):
-            free_at = self._rate.get_window_stats(self._messages, who).reset_time
-            wait = max(1, round((free_at - time.time()) * 1000))
-            raise ProtocolError("rate_limited", "Too many messages in a minute; wait a little.", wait)
 
     def _given(self) -> str | None:
         authorization = request.authorization

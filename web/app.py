@@ -17,6 +17,7 @@ from web.metrics import MeasuredEngine, Metrics
 from web.operator import Operator
 from web.protocol import TextPacket
 from web.rasa import RasaChannel
+from web.rates import Rates
 from web.routes import add_routes
 from web.workers import WORKERS, Clients
 
@@ -56,13 +57,14 @@ def create_app(settings: Settings, engine: Engine, clients: Clients | None = Non
         lambda order, arguments: socketio.emit(order, arguments, to=WORKERS),
     )
     app.extensions["conversations"] = service
-    access = app.extensions["access"] = Access(service.history, settings)
-    events = app.extensions["events"] = Events(socketio, service, settings, access, metrics)
+    rates = Rates(settings, lambda: service.engine.checkpoint.vocabulary)
+    access = app.extensions["access"] = Access(service.history, settings, rates)
+    events = app.extensions["events"] = Events(socketio, service, settings, access, rates, metrics)
     events.register()
     rasa.register(events)
     does = (service.stop_here, service.drop_here, service.repeat_here, events.dismiss_here)
     clients.orders = {order.__name__: order for order in does}
-    add_routes(app, service, settings, access)
+    add_routes(app, service, settings, access, rates)
     access.start(events.keep_only)
     events.start()
     Operator(service, settings).register(app)

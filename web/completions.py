@@ -39,6 +39,7 @@ from web.completion_protocol import (
 from web.config import Settings
 from web.conversations import ConversationService
 from web.protocol import INTERNAL, STATUS, ProtocolError, refusal_of, retry_after
+from web.rates import Rates, count_tokens
 
 if TYPE_CHECKING:
     from chatbot.decoding import DecodingConfig
@@ -48,7 +49,6 @@ LOOK_SECONDS = 0.25  # while a reply is awaited, this often whether its client i
 BODY = 16  # events' worth of bytes: each request brings the whole dialogue
 AT_ONCE = 24  # replies; each keeps one of the threads that the server has beside its websockets
 
-UTTERANCE_CHARACTERS = 4_000  # of an utterance, are counted; the engine reads no more
 CODES = {  # what OpenAI calls them
     "unauthenticated": "invalid_api_key",
     "forbidden": "insufficient_permissions",
@@ -62,10 +62,11 @@ CODES = {  # what OpenAI calls them
 class Completions:
     """The routes under /v1."""
 
-    def __init__(self, service: ConversationService, settings: Settings, access: Access) -> None:
+    def __init__(self, service: ConversationService, settings: Settings, access: Access, rates: Rates) -> None:
         self.service = service
         self.settings = settings
         self.access = access
+        self.rates = rates
         self._started = int(time.time())
         self._room = threading.BoundedSemaphore(AT_ONCE)
 
@@ -105,7 +106,7 @@ class Completions:
         asked = self._asked()
         self._check_model(asked.model)
         request_ = self._request(asked)
-        self.access.count_message(who)
+        self.rates.reply(who, *request_.context, request_.utterance)
         reply = self._begin(asked, request_)
         if not asked.stream:
             with reply:
@@ -243,7 +244,7 @@ class LiveReply:
         return Usage(prompt_tokens=read, completion_tokens=said, total_tokens=read + said)
 
     def _count(self, text: str) -> int:
-        return len(self._vocabulary.encode(text[:UTTERANCE_CHARACTERS]))
+        return count_tokens(self._vocabulary, text)
 
 
 def until(pieces: Iterable[str], stops: Sequence[str]) -> Iterator[str]:

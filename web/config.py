@@ -29,6 +29,7 @@ class Settings(BaseModel):
     message_characters: Annotated[int, Field(ge=1)] = 4_000
     event_bytes: Annotated[int, Field(ge=1_024)] = 64 * 1024
     messages_per_minute: Annotated[int, Field(ge=1)] = 100
+    tokens_per_minute: Annotated[int, Field(ge=1)] = 20_000  # read and written, a reply counting as its longest
     connections_per_user: Annotated[int, Field(ge=1)] = 10
     connects_per_minute: Annotated[int, Field(ge=1)] = 1_000  # from one address, behind which may be a whole school
     replies: Annotated[int, Field(ge=1, le=1_000)] = 500  # under way at once; an engine takes 1,024

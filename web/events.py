@@ -10,9 +10,6 @@ from typing import Any, TypeVar
 import structlog
 from flask import request
 from flask_socketio import ConnectionRefusedError, SocketIO
-from limits import RateLimitItem, RateLimitItemPerMinute
-from limits.storage import MemoryStorage
-from limits.strategies import MovingWindowRateLimiter
 from pydantic import BaseModel, ValidationError
 
 from chatbot.history import Accepted, BusyError, ConflictError, HistoryError, NotFoundError, UnknownUserError
@@ -24,6 +21,7 @@ from web.lines import Lines
 from web.logs import identified_event
 from web.metrics import Metrics
 from web.protocol import ProtocolError, refusal_of
+from web.rates import Rates
 from web.workers import WORKERS, Clients
 
 log = structlog.get_logger()
@@ -52,22 +50,20 @@ class Events:
         service: ConversationService,
         settings: Settings,
         access: Access,
+        rates: Rates,
         metrics: Metrics,
     ) -> None:
         self.socketio = socketio
         self.service = service
         self.settings = settings
         self.access = access
+        self.rates = rates
         self.metrics = metrics
         self._users: dict[str, str] = {}  # sid -> user_id
         self.new_tokens: dict[str, str] = {}  # sid -> the token of a user who was new with this connection
         self._keys: dict[str, str] = {}  # sid -> id of the API key that lets it in, if one does
         self._lock = threading.Lock()
         self._closed = threading.Event()
-        self._rate = MovingWindowRateLimiter(MemoryStorage())
-        self._messages = RateLimitItemPerMinute(settings.messages_per_minute)
-        self._searches = RateLimitItemPerMinute(3 * settings.messages_per_minute, namespace="searches")
-        self._connects = RateLimitItemPerMinute(settings.connects_per_minute, namespace="connects")
         self._lines = Lines(socketio.server, settings.connections, self._lines_of_users)
 
     @property
@@ -118,9 +114,7 @@ class Events:
             raise ConnectionRefusedError(refusal["error"]["message"], refusal["error"])
 
     def _admit(self, sid: str, auth: Any) -> Answer:
-        self._count(
-            self._connects, request.remote_addr or "", "Too many connections in a minute from this address; wait."
-        )
+        self.rates.connection(request.remote_addr or "")
         hello = self._payload(protocol.Hello, (auth,) if auth else ())
         if hello.protocol != protocol.PROTOCOL:
             raise ProtocolError("invalid", f"This server speaks protocol {protocol.PROTOCOL}.")
@@ -221,15 +215,15 @@ class Events:
     # Messages and replies
 
     def send(self, user_id: str, payload: protocol.MessageSend) -> Answer:
-        self._count_message(user_id)
         self._check_length(payload.text)
+        self.rates.reply(user_id, payload.text)
         return _accepted(
             self.service.send(user_id, payload.conversation_id, payload.client_msg_id, payload.text, payload.parent_id)
         )
 
     def _edit(self, user_id: str, payload: protocol.MessageEdit) -> Answer:
-        self._count_message(user_id)
         self._check_length(payload.text)
+        self.rates.reply(user_id, payload.text)
         return _accepted(
             self.service.edit(user_id, payload.conversation_id, payload.message_id, payload.client_msg_id, payload.text)
         )
@@ -239,7 +233,7 @@ class Events:
         return {}
 
     def _regenerate(self, user_id: str, payload: protocol.OfReply) -> Answer:
-        self._count_message(user_id)
+        self.rates.reply(user_id)
         return {"reply_id": self.service.regenerate(user_id, payload.conversation_id, payload.reply_id).reply_id}
 
     def _choose(self, user_id: str, payload: protocol.OfReply) -> Answer:
@@ -264,7 +258,7 @@ class Events:
         return {"conversations": [conversation.summary() for conversation in conversations]}
 
     def _search(self, user_id: str, payload: protocol.ConversationSearch) -> Answer:
-        self._count(self._searches, user_id, "Too many searches in a minute; wait a little.")
+        self.rates.search(user_id)
         words = payload.text.strip()
         found = self.service.history.search(user_id, words, MOST_FOUND)
         return {"found": [{"conversation_id": id, "excerpt": _excerpt(text, words)} for id, text in found]}
@@ -360,15 +354,6 @@ class Events:
         most = self.settings.message_characters
         if len(text) > most:
             raise ProtocolError("too_large", f"A message may have {most} characters; this one has {len(text)}.")
-
-    def _count_message(self, user_id: str) -> None:
-        self._count(self._messages, user_id, "Too many messages in a minute; wait a little.")
-
-    def _count(self, limit: RateLimitItem, whose: str, sentence: str) -> None:
-        if self._rate.hit(limit, whose):
-            return
-        free_at = self._rate.get_window_stats(limit, whose).reset_time
-        raise ProtocolError("rate_limited", sentence, max(1, round((free_at - time.time()) * 1000)))
 
 
 def _accepted(accepted: Accepted) -> Answer:

@@ -23,6 +23,7 @@ from web.config import Settings
 from web.conversations import ConversationService
 from web.documents import document_routes
 from web.protocol import INTERNAL, STATUS, ProtocolError, retry_after
+from web.rates import Rates
 
 log = structlog.get_logger()
 
@@ -39,10 +40,10 @@ HEADERS = {
 }
 
 
-def add_routes(app: Flask, service: ConversationService, settings: Settings, access: Access) -> None:
+def add_routes(app: Flask, service: ConversationService, settings: Settings, access: Access, rates: Rates) -> None:
     app.register_blueprint(_routes(service, access))
     app.register_blueprint(document_routes())
-    Completions(service, settings, access).register(app)
+    Completions(service, settings, access, rates).register(app)
     app.after_request(_pack)
     app.after_request(access.allow_origin)
     app.after_request(_secure)
