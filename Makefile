@@ -8,7 +8,7 @@ TORCH_INDEX ?=
 export DEBIAN_FRONTEND = noninteractive
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: chat test test-faults lint train results
+.PHONY: chat test test-faults test-conformance lint train results
 
 chat: .venv/run .venv/responses
 	@exec .venv/bin/chatbot serve --port $(PORT)
@@ -27,6 +27,11 @@ test: .venv/test
 # Real servers attacked and killed: FAULTS_SOAK_MINUTES of it (30) are the soak.
 test-faults: .venv/test
 	.venv/bin/pytest tests/faults --timeout 7200
+
+# The public Socket.IO suite, fetched into var/conformance, at the whole server.
+test-conformance: .venv/test
+	$(call debian,command -v npm,npm)
+	.venv/bin/python -m tests.conformance
 
 lint: .venv/lint
 	.venv/bin/ruff check
