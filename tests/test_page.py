@@ -689,9 +689,10 @@ def test_a_server_that_does_not_know_this_browser_gives_it_a_new_start(
 
 
 def test_where_a_key_is_needed_the_page_asks_for_it_and_keeps_it(context: BrowserContext, tmp_path: Path) -> None:
-    server = RunningServer(tmp_path)
-    stored = open_history(server.database)
+    stored = open_history(f"sqlite:///{tmp_path}/chat.db")
     key = Keys(stored).create("page", ("chat",))
+    stored.engine.dispose()
+    server = RunningServer(tmp_path)
     try:
         page, other = context.new_page(), context.new_page()
         for tab in (page, other):
@@ -713,7 +714,6 @@ def test_where_a_key_is_needed_the_page_asks_for_it_and_keeps_it(context: Browse
         assert page.evaluate("localStorage.getItem('chatbot.key')") == key
         assert key not in page.url
     finally:
-        stored.engine.dispose()
         server.kill()
 
 

@@ -65,13 +65,14 @@ export class Connection {
     this.#letIn();
   }
 
-  /** Events are numbered without a gap, so all pages that are known of can be asked for at once. */
+  /** Events are numbered without a gap, so several pages can be asked for at once: the more, the longer it goes on. */
   async #missed(conversation_id, after) {
-    const listed = this.#store.state.conversations.find((listed) => listed.conversation_id === conversation_id);
-    const count = Math.min(PAGES, Math.max(1, Math.ceil(((listed?.last_seq ?? 0) - after) / PAGE)));
-    const asked = Array.from({ length: count }, (_, page) =>
-      this.request("sync", { conversation_id, after_seq: after + page * PAGE, limit: PAGE }));
-    const pages = await Promise.all(asked);
+    const pages = [];
+    do {
+      const asked = Array.from({ length: Math.min(1 + pages.length, PAGES) }, (_, place) =>
+        this.request("sync", { conversation_id, after_seq: after + (pages.length + place) * PAGE, limit: PAGE }));
+      pages.push(...(await Promise.all(asked)));
+    } while (pages.at(-1).more);
     return { ...pages.at(-1), events: pages.flatMap(({ events }) => events) };
   }
 

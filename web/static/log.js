@@ -1,12 +1,14 @@
 // The conversation on the page: a live region that grows at its end and follows it, unless one reads further up. Of a long
-// one only the end is there at first; what comes before is added as one scrolls up to it.
+// one only a part is there, which goes with the scrolling.
 import { arrange } from "./elements.js";
 import { turnView } from "./turn.js";
 
 const NEAR_THE_END = 96; // px
 const AT_FIRST = 60; // turns
-const MORE = 30; // turns, added whenever the beginning is less than
-const AHEAD = 3; // screens away
+const MORE = 8; // turns, added where less than two screens are left and taken away at the other end
+const MANY = 30; // the same where less than one is left: few at a time scroll more evenly
+const MOST = 150; // turns; more on a screen of which they would not fill five
+const LEAST_HEIGHT = 40; // px of a turn
 const SETTLED_MS = 500;
 
 export class LogView {
@@ -18,6 +20,7 @@ export class LogView {
   #conversation;
   #turns = [];
   #first = 0; // place of the first turn that is there
+  #end = 0; // place after the last one
   #atEnd = true;
   #speaking;
 
@@ -28,18 +31,18 @@ export class LogView {
     this.#actions = actions;
     scroller.addEventListener("scroll", () => this.#scrolled(), { passive: true });
     new ResizeObserver(() => this.#atEnd && this.#scrollToEnd()).observe(scroller);
-    toEnd.addEventListener("click", () => this.#scrollToEnd("smooth"));
+    toEnd.addEventListener("click", () => this.#goToEnd());
   }
 
   /** Shows `turns` of one conversation; of a turn that is the same object as before nothing is touched. */
   show(conversation, turns) {
     const isAnother = conversation !== this.#conversation || this.#turns.length === 0;
-    const follow = isAnother || this.#atEnd || this.#hasNewOwn(turns);
-    const last = Math.max(0, turns.length - AT_FIRST);
-    this.#first = isAnother ? last : Math.min(this.#first, last);
+    const follow = isAnother || this.#hasNewOwn(turns) || (this.#atEnd && !this.#isOtherBranch(turns));
     if (isAnother && turns.length > 1) this.#keepQuiet();
     this.#conversation = conversation;
     this.#turns = turns;
+    if (isAnother) this.#first = Infinity;
+    this.#choosePart(follow);
     this.#draw();
     if (follow) this.#scrollToEnd();
     this.#noteEnd();
@@ -48,13 +51,32 @@ export class LogView {
   /** Opens the editor of what one said last. */
   editLast() {
     const own = this.#turns.findLast(({ role, id }) => role === "user" && id);
-    if (own) this.#views.get(keyOf(own)).edit();
+    if (own) this.#views.get(keyOf(own))?.edit();
+  }
+
+  #choosePart(follow) {
+    const count = this.#turns.length;
+    this.#first = Math.min(this.#first, Math.max(0, count - AT_FIRST));
+    if (follow) this.#first = Math.max(this.#first, count - this.#most());
+    this.#end = Math.min(count, this.#first + this.#most());
+  }
+
+  #most() {
+    return Math.max(MOST, Math.ceil((5 * this.#scroller.clientHeight) / LEAST_HEIGHT));
+  }
+
+  /** Whether one has stepped to another branch: where it forked stays in sight then. */
+  #isOtherBranch(turns) {
+    const fork = this.#turns.findIndex((turn, place) => !turns[place] || keyOf(turn) !== keyOf(turns[place]));
+    return fork >= 0 && fork < this.#turns.length - 1;
   }
 
   #draw() {
     const focused = this.#focused();
-    this.#views = new Map(this.#turns.slice(this.#first).map((turn) => [keyOf(turn), this.#viewOf(turn)]));
-    arrange(this.#region, [...this.#views.values()].map(({ node }) => node));
+    const shown = this.#turns.slice(this.#first, this.#end).map((turn) => [keyOf(turn), this.#viewOf(turn)]);
+    const edited = [...this.#views].filter(([, { node }]) => node.querySelector("form")); // it may come into sight again
+    this.#views = new Map([...edited, ...shown]);
+    arrange(this.#region, shown.map(([, { node }]) => node));
     if (focused) this.#focusAgain(focused);
   }
 
@@ -86,17 +108,30 @@ export class LogView {
 
   #scrolled() {
     this.#noteEnd();
-    if (this.#first > 0 && this.#scroller.scrollTop < AHEAD * this.#scroller.clientHeight) this.#addEarlier();
+    const { scrollHeight, scrollTop, clientHeight } = this.#scroller;
+    const left = scrollHeight - scrollTop - clientHeight;
+    if (this.#first > 0 && scrollTop < 2 * clientHeight) this.#slide(scrollTop < clientHeight ? -MANY : -MORE);
+    else if (this.#end < this.#turns.length && left < 2 * clientHeight) this.#slide(left < clientHeight ? MANY : MORE);
   }
 
-  /** Browsers keep what one reads in its place, but not at the very top, and not all of them do. */
-  #addEarlier() {
-    const { scrollHeight, scrollTop } = this.#scroller;
+  /** Moves the part that is there; what one reads stays in its place. */
+  #slide(by) {
+    const top = this.#scroller.getBoundingClientRect().top;
+    const read = [...this.#region.children].find((turn) => turn.getBoundingClientRect().bottom > top);
+    const place = read.getBoundingClientRect().top;
     this.#keepQuiet();
-    this.#first = Math.max(0, this.#first - MORE);
+    this.#end = Math.min(this.#turns.length, by > 0 ? this.#end + by : Math.max(0, this.#first + by) + this.#most());
+    this.#first = Math.max(0, by > 0 ? this.#end - this.#most() : this.#first + by);
     this.#draw();
-    if (scrollTop > 0 && CSS.supports("overflow-anchor: auto")) return;
-    this.#scroller.scrollTop = scrollTop + this.#scroller.scrollHeight - scrollHeight;
+    this.#scroller.scrollTop += read.getBoundingClientRect().top - place;
+  }
+
+  #goToEnd() {
+    const isThere = this.#end === this.#turns.length;
+    if (!isThere) this.#first = Infinity;
+    this.#choosePart(true);
+    this.#draw();
+    this.#scrollToEnd(isThere ? "smooth" : "instant");
   }
 
   /** What was said long ago is not read out when it appears. */
@@ -108,7 +143,7 @@ export class LogView {
 
   #noteEnd() {
     const { scrollHeight, scrollTop, clientHeight } = this.#scroller;
-    this.#atEnd = scrollHeight - scrollTop - clientHeight < NEAR_THE_END;
+    this.#atEnd = this.#end === this.#turns.length && scrollHeight - scrollTop - clientHeight < NEAR_THE_END;
     this.#toEnd.hidden = this.#atEnd;
   }
 
