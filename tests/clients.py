@@ -41,8 +41,9 @@ class ServerProcess:
         line = self.process.stdout.readline() if self.process.stdout else ""
         found = re.search(r"http://\S+", line)
         if not found:
+            errors = self.errors()
             self.close()
-            raise RuntimeError(f"The server did not start: {line}{self.errors()}")
+            raise RuntimeError(f"The server did not start: {line}{errors}")
         self.url = found[0].rstrip("/")
 
     @property
