@@ -13,7 +13,7 @@ const COPIED_MS = 1_500;
 /** Returns `{ node, update(turn) }`; the same node serves a turn from its first letter to its last rating. */
 export function turnView(turn, actions) {
   const view = turn.role === "user" ? userTurn(actions) : botTurn(actions);
-  view.node.classList.toggle("new", turn.status === "waiting" || turn.status === "streaming");
+  view.node.classList.toggle("arriving", turn.status === "waiting" || turn.status === "streaming");
   return view;
 }
 
