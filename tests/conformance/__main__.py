@@ -61,7 +61,8 @@ def run_suite() -> dict[str, Any]:
     mocha = ["node_modules/.bin/mocha", "--exit", "--reporter", "json", "test-suite.js"]
     environment = os.environ | {"NODE_OPTIONS": "--dns-result-order=ipv4first"}  # some take localhost for ::1
     with tempfile.TemporaryDirectory() as folder:
-        server = ServerProcess([sys.executable, "-m", "tests.conformance.profile"], CHATBOT_HOME=folder)
+        with told_to_user(RuntimeError):
+            server = ServerProcess([sys.executable, "-m", "tests.conformance.profile"], CHATBOT_HOME=folder)
         try:
             done = subprocess.run(mocha, cwd=SUITE, env=environment, capture_output=True, text=True)
         finally:
