@@ -1,5 +1,6 @@
 """The REST beside the websocket."""
 
+import gzip
 import json
 import uuid
 from collections.abc import Iterator
@@ -47,6 +48,18 @@ def chat(history: History, user: str, *texts: str) -> str:
 
 def bearer(token: str) -> dict[str, str]:
     return {"Authorization": f"Bearer {token}"}
+
+
+@pytest.mark.parametrize("path", ["/", "/static/chat.css", "/static/main.js"])
+def test_the_page_is_sent_compressed_to_whoever_unpacks_it(browser: FlaskClient, path: str) -> None:
+    plain, packed = browser.get(path), browser.get(path, headers={"Accept-Encoding": "gzip"})
+    assert "Content-Encoding" not in plain.headers
+    assert packed.headers["Content-Encoding"] == "gzip"
+    assert gzip.decompress(packed.data) == plain.data
+    assert len(packed.data) == int(packed.headers["Content-Length"]) < 0.5 * len(plain.data)
+    assert "Accept-Encoding" in packed.headers["Vary"]
+    if etag := packed.headers.get("ETag"):
+        assert browser.get(path, headers={"Accept-Encoding": "gzip", "If-None-Match": etag}).status_code == 304
 
 
 def test_the_page_comes_with_a_strict_policy(browser: FlaskClient) -> None:
