@@ -14,6 +14,7 @@ from flask_socketio import SocketIO
 
 STRANGER_SECONDS = 10  # in which whoever has opened a line has to say who they are
 SPARE_LINES = 16  # beyond those of users: strangers, and whoever is told that the server is full
+_LINE = "chatbot.line"
 _CLOSING_SECONDS = 1  # in which the other side may close a line, too
 
 Reason = SocketIO.reason
@@ -26,6 +27,7 @@ class Lines:
         """Beyond `most` and a few to spare, the stranger who has been here longest makes room for the next."""
         self._server, self._most, self._known = server, most + SPARE_LINES, known
         self._making_room = threading.Lock()
+        self._handle, server.eio.handle_request = server.eio.handle_request, self._handle_request
         server.eio.on("connect", self._opened)
         server.eio.on("disconnect", self._closed)
 
@@ -52,7 +54,18 @@ class Lines:
         known = self._known()
         return [line for line in self._open() if line not in known]
 
+    def _handle_request(self, environ: dict[str, Any], start_response: Any) -> Any:
+        """As Engine.IO does, which forgets to close a line where a frame is not even a packet."""
+        try:
+            return self._handle(environ, start_response)
+        except (ValueError, KeyError, IndexError, TypeError):
+            if _LINE not in environ:
+                raise
+            self.hang_up(environ[_LINE], Reason.TRANSPORT_ERROR)
+            raise StopIteration from None  # to gunicorn: the connection was a websocket's and has ended
+
     def _opened(self, line: str, environ: dict[str, Any]) -> None:
+        environ[_LINE] = line
         self._server._handle_eio_connect(line, environ)
         with self._making_room:
             too_many = len(self._open()) - self._most

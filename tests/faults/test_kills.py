@@ -127,22 +127,27 @@ def test_workers_killed_50_times_under_load(reborn: Callable[..., Reborn], postg
     record(kills=50, workers=4, people=32, messages=assert_kept(database, talkers))
 
 
+def postgresql_killed(start_server: StartServer, postgres: Postgres, times: int) -> dict[str, int]:
+    """It is killed while people talk, and comes back -> what was seen."""
+    database = postgres.create_database()
+    server = start_server(database, delay=0.02, **UNLIMITED)
+    talkers = people(server.url, 16)
+    with talking(talkers):
+        for _ in range(times):
+            wait_until_all_go_on(talkers)
+            time.sleep(TIMES.random() / 5)
+            postgres.kill()
+            time.sleep(TIMES.random())
+            postgres.start()
+        wait_until_all_go_on(talkers)
+    assert server.terminate() == 0
+    refused = sum(sum(talker.refusals.values()) for talker in talkers)
+    return {"kills": times, "people": 16, "messages": assert_kept(database, talkers), "refused_meanwhile": refused}
+
+
 def test_postgresql_killed_20_times_under_load(start_server: StartServer, record: Record) -> None:
     with Postgres() as postgres:
-        database = postgres.create_database()
-        server = start_server(database, delay=0.02, **UNLIMITED)
-        talkers = people(server.url, 16)
-        with talking(talkers):
-            for _ in range(20):
-                wait_until_all_go_on(talkers)
-                time.sleep(TIMES.random() / 5)
-                postgres.kill()
-                time.sleep(TIMES.random())
-                postgres.start()
-            wait_until_all_go_on(talkers)
-        assert server.terminate() == 0
-        refused = sum(sum(talker.refusals.values()) for talker in talkers)
-        record(kills=20, people=16, messages=assert_kept(database, talkers), refused_meanwhile=refused)
+        record(**postgresql_killed(start_server, postgres, 20))
 
 
 class Valkey:
@@ -193,9 +198,11 @@ def test_valkey_killed_20_times_under_load(start_server: StartServer, postgres: 
                 wait_until_all_go_on(talkers)
                 time.sleep(TIMES.random())
                 valkey.start()
+                time.sleep(1)  # some time in which all is heard
             wait_until_all_go_on(talkers)
         quiet.set()
     brought = sum(future.result() for future in missed)
+    assert 0 < brought < sum(len(talker.events) for talker in talkers)
     valkey.stop()
     record(kills=20, people=16, messages=assert_kept(database, talkers), events_brought_by_sync=brought)
     assert [server.terminate() for server in (here, there)] == [0, 0]
