@@ -1,7 +1,9 @@
 """What a server answers over websockets, beside two peers, in one run: `python benchmarks/service.py [CHECKPOINT]`.
 
 64 clients of this machine hold conversations with a real server (its limits lifted, its history in SQLite): replies of
-20 tokens decoded greedily, then as in chat, chosen among 10 candidates. The peers answer without any server between:
+20 tokens decoded greedily, then as in chat, chosen among 10 candidates. Once they answer at once, which shows how many
+replies it gives, and once after a second or so, which shows how long a reply takes that does not queue. The peers
+answer without any server between:
 
 - a transformer of GPT-2 small's shape (that of DialoGPT-small; random weights, which cost the same) that reads ten
   turns of history anew for each reply of 20 tokens, in the type and batch in which it is fastest;
@@ -32,6 +34,7 @@ import torch
 import websocket
 
 CLIENTS, TOKENS, HISTORY = 64, 20, 10
+THINK = 1.0
 WORDS = (
     "i",
     "you",
@@ -108,6 +111,7 @@ def be_server(checkpoint: str, decoding: str, workers: int) -> None:
             database=f"sqlite:///{os.environ['CHATBOT_HOME']}/chatbot.db",
             workers=workers,
             messages_per_minute=most,
+            tokens_per_minute=most,
             connects_per_minute=most,
         ),
         engine,  # type: ignore[arg-type]
@@ -126,24 +130,24 @@ def over_websockets(checkpoint: str, decoding: str, seconds: float, workers: int
             assert server.stdout is not None
             url = server.stdout.readline().split()[2]
             converse(url, 3)  # warm up
-            found = converse(url, seconds)
+            eager, paced = converse(url, seconds), converse(url, seconds, think=THINK)
         finally:
             memory = max(map(resident, children(server.pid)), default=0)
             server.terminate()
             server.wait()
-    rate = len(found.whole) / seconds
-    first, whole = (1000 * percentile(times) for times in (found.first, found.whole))
-    print(
-        f"{decoding:>22}: {rate:7.1f} replies/s; 95 % have their first words within {first:.0f} ms and are whole "
-        f"within {whole:.0f} ms; the largest process holds {memory:.0f} MB"
-    )
+    rate = len(eager.whole) / seconds
+    print(f"{decoding:>22}: {rate:7.1f} replies/s; the largest process holds {memory:.0f} MB")
+    for name, found in {"answered at once": eager, "answered in a second": paced}.items():
+        first, whole = (1000 * percentile(times) for times in (found.first, found.whole))
+        print(f"{name:>26}: 95 % have their first words within {first:.0f} ms and are whole within {whole:.0f} ms")
     return rate
 
 
-def converse(url: str, seconds: float) -> Measured:
+def converse(url: str, seconds: float, think: float = 0.0) -> Measured:
+    """`think` seconds, in the mean, between a reply and the next message."""
     measured, clients = Measured(), [Client(url) for _ in range(CLIENTS)]
     end = time.monotonic() + seconds
-    threads = [threading.Thread(target=client.converse, args=(end, measured)) for client in clients]
+    threads = [threading.Thread(target=client.converse, args=(end, think, measured)) for client in clients]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -172,9 +176,11 @@ class Client:
             elif any(mark in frame for mark in marks):
                 return json.loads(frame[frame.index("[") :])
 
-    def converse(self, end: float, measured: Measured) -> None:
+    def converse(self, end: float, think: float, measured: Measured) -> None:
         turn = 0
-        while (begin := time.monotonic()) < end:
+        while time.monotonic() < end:
+            time.sleep(random.expovariate(1 / think) if think else 0)
+            begin = time.monotonic()
             said = {"conversation_id": self.conversation, "client_msg_id": str(uuid.uuid4())}
             turn += 1
             said["text"] = sentence(8, turn)

@@ -183,7 +183,7 @@ class Search:
     `state` is (1, S). `seed` fixes the samples whatever else is in the batch; None draws a fresh one.
     """
 
-    __slots__ = ("config", "ended", "fed", "live", "memory", "prior_memory", "random", "state")
+    __slots__ = ("config", "ended", "fed", "live", "memory", "prior_fed", "prior_memory", "random", "state")
 
     def __init__(self, config: DecodingConfig, state: Tensor, memory: Tensor, fed: Tensor, seed: Seed = None) -> None:
         self.config = config
@@ -194,6 +194,7 @@ class Search:
         self.memory = memory  # (L, M)
         self.fed = fed  # (1, F) of the state
         self.prior_memory: Tensor | None = None  # (L, M) of the same tokens decoded from a zero state
+        self.prior_fed: Tensor | None = None  # (1, F) of that
 
     @property
     def is_done(self) -> bool:
@@ -304,9 +305,10 @@ def start_searches(
     ]
     followers = [search for search in searches if search.config.follows_prior]
     if followers:
-        prior = model.start_decoding(model.initial_state(1))  # (1, M)
+        nothing = model.initial_state(1)
+        prior, prior_fed = model.start_decoding(nothing), model.feed(nothing)  # (1, M), (1, F)
         for search in followers:
-            search.prior_memory = prior
+            search.prior_memory, search.prior_fed = prior, prior_fed
     return searches
 
 
@@ -425,18 +427,18 @@ def _blocks(searches: Sequence[Search], start: int = 0) -> list[slice]:
 
 def _run_model(model: Model, live: Sequence[Search], followers: Sequence[Search]) -> tuple[Tensor, Tensor]:
     """Logits (R, V) and memory (R, M): all rows of `live`, then once more those of `followers` under a zero state."""
-    counts = [len(search.live) for search in live]
-    prior_rows = sum(len(search.live) for search in followers)
-    tokens = torch.tensor([hypothesis.last for search in chain(live, followers) for hypothesis in search.live])
-    memory = torch.cat(
-        [search.memory for search in live]
-        + [search.prior_memory for search in followers if search.prior_memory is not None]
-    )
-    fed = torch.cat([search.fed for search in live])
-    if len(tokens) > len(live):
-        fed = torch.cat([fed, model.feed(model.initial_state(1))])
-        fed = fed.repeat_interleave(torch.tensor([*counts, prior_rows]), dim=0)
+    chained = [*live, *followers]
+    tokens = torch.tensor([hypothesis.last for search in chained for hypothesis in search.live])
+    memory = torch.cat([search.memory for search in live] + [_known(search.prior_memory) for search in followers])
+    fed = torch.cat([search.fed for search in live] + [_known(search.prior_fed) for search in followers])
+    if len(tokens) > len(chained):
+        fed = fed.repeat_interleave(torch.tensor([len(search.live) for search in chained]), dim=0)
     return model.decode_step(tokens, memory, fed)
+
+
+def _known(prior: Tensor | None) -> Tensor:
+    assert prior is not None  # as it is of every follower
+    return prior
 
 
 def _continuations(
