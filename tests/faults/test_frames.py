@@ -75,15 +75,16 @@ class Vandal:
         return "".join(chr(self._random.randrange(0xD7FF)) for _ in range(self._random.randrange(100)))
 
 
-def vandalise(url: str, seed: int, frames: int, at_once: int = 50) -> int:
-    """Send that many, with a proper event after every fifty: it is answered or the line is ended -> lines ended."""
-    vandal, ended = Vandal(seed), 0
-    for _ in range(0, frames, at_once):
+def vandalise(url: str, seed: int, frames: int) -> int:
+    """Send that many: each line goes on for as long as the server lets it -> lines ended."""
+    vandal, sent, ended = Vandal(seed), 0, 0
+    while sent < frames:
         with WireClient(url) as client:
             try:
-                for _ in range(at_once):
+                while sent < frames:
                     client.send_frame(vandal.frame())
-                wait_for_answer(client)
+                    sent += 1
+                    wait_for_answer(client)
             except websocket.WebSocketTimeoutException as error:
                 raise AssertionError(f"A line of seed {seed} was left open and deaf.") from error
             except LOST:
@@ -92,8 +93,8 @@ def vandalise(url: str, seed: int, frames: int, at_once: int = 50) -> int:
 
 
 def wait_for_answer(client: WireClient) -> None:
-    """Ask for something, and read whatever comes until that is answered. Raises what is in LOST where the line ends."""
-    client.send_frame('42123456["conversation.list",{}]')
+    """Ask for something proper and read until it is answered. Raises what is in LOST where the line ends."""
+    client.send_frame('42123456["reply.stop",{}]')
     frame = "2"
     while not frame.startswith("43123456["):
         if frame == "2":
