@@ -57,7 +57,7 @@ def fetch_suite() -> None:
 
 
 def run_suite() -> dict[str, Any]:
-    """mocha's own report. On a busy machine a ping may come between what is sent and what is awaited: hence the retry."""
+    """mocha's own report. Twice each: on a busy machine a ping may come between what is sent and what is awaited."""
     mocha = ["node_modules/.bin/mocha", "--exit", "--retries", "1", "--reporter", "json", "test-suite.js"]
     environment = os.environ | {"NODE_OPTIONS": "--dns-result-order=ipv4first"}  # some take localhost for ::1
     with tempfile.TemporaryDirectory() as folder:
