@@ -551,7 +551,7 @@ def test_a_deleted_conversation_can_be_had_back_for_some_seconds(
         expect(titles(tab)).to_have_count(0)
         expect(tab.get_by_text("Deleted “keep me”")).to_be_visible()
     expect(turns(page)).to_have_count(0)
-    page.get_by_role("button", name="Undo").click()
+    page.get_by_role("button", name="Undo").press("Enter")
     expect(turns(page)).to_have_text(texts("keep me"))
     expect(titles(other)).to_have_text(["keep me"])
     assert stored_conversations(page, server) == 1

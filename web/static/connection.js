@@ -12,6 +12,7 @@ export class Connection {
   #chat;
   #store;
   #token; // the one of this connection
+  #key; // the same
   #catchingUp = new Set();
 
   constructor(store) {
@@ -80,7 +81,8 @@ export class Connection {
     const known = [...this.#store.state.logs].filter(([, log]) => log.seq > 0).slice(-100); // the protocol's limit
     const resume = known.map(([id, log]) => ({ conversation_id: id, after_seq: log.seq }));
     this.#token = localStorage.getItem(TOKEN) ?? undefined;
-    return { token: this.#token, key: localStorage.getItem(KEY) ?? undefined, resume };
+    this.#key = localStorage.getItem(KEY) ?? undefined;
+    return { token: this.#token, key: this.#key, resume };
   }
 
   /** Of tabs that all came without a token, the first to be given one says who the others are. */
@@ -112,9 +114,10 @@ export class Connection {
 
   /** Who has no token and no good key is asked for one; a key that was not good is forgotten. */
   #askForKey(refusal) {
-    const given = localStorage.getItem(KEY) !== null;
+    const stored = localStorage.getItem(KEY) ?? undefined;
+    if (stored && stored !== this.#key) return this.#letIn(); // another tab was given it since
     localStorage.removeItem(KEY);
-    this.#store.dispatch("locked", given ? refusal.message : "");
+    this.#store.dispatch("locked", this.#key ? refusal.message : "");
   }
 
   #letIn() {

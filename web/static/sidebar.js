@@ -48,10 +48,21 @@ export class Sidebar {
   #showUndo({ conversations, deleting }) {
     const shown = new Set([...this.#parts.undo.children].map(({ dataset }) => dataset.id));
     const gone = conversations.filter(({ conversation_id }) => deleting.includes(conversation_id));
-    for (const conversation of gone) {
-      if (!shown.delete(conversation.conversation_id)) this.#parts.undo.append(this.#undoOf(conversation));
-    }
-    for (const child of [...this.#parts.undo.children]) if (shown.has(child.dataset.id)) child.remove();
+    for (const conversation of gone) if (!shown.delete(conversation.conversation_id)) this.#offerUndo(conversation);
+    for (const child of [...this.#parts.undo.children]) if (shown.has(child.dataset.id)) this.#endUndo(child);
+  }
+
+  /** What was deleted took the focus with it, if it had it. */
+  #offerUndo(conversation) {
+    const offer = this.#undoOf(conversation);
+    this.#parts.undo.append(offer);
+    if (document.activeElement === document.body) offer.querySelector("button").focus();
+  }
+
+  #endUndo(offer) {
+    const hadFocus = offer.contains(document.activeElement);
+    offer.remove();
+    if (hadFocus) this.#parts.search.focus();
   }
 
   #undoOf(conversation) {
