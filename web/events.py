@@ -5,6 +5,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Collection
+from contextlib import suppress
 from typing import Any, TypeVar
 
 import structlog
@@ -160,8 +161,10 @@ class Events:
 
     def _line(self, sid: str) -> str | None:
         """Engine.IO's name of the connection that `sid` is on."""
-        line: str | None = self._clients.eio_sid_from_sid(sid, "/")
-        return line
+        with suppress(KeyError):  # the last client of all has just left
+            line: str | None = self._clients.eio_sid_from_sid(sid, "/")
+            return line
+        return None
 
     def _lines_of_users(self) -> set[str | None]:
         with self._lock:

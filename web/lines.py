@@ -69,8 +69,9 @@ class Lines:
         self._server._handle_eio_connect(line, environ)
         with self._making_room:
             too_many = len(self._open()) - self._most
-            for stranger in self._strangers()[: max(0, too_many)]:
-                self.hang_up(stranger, Reason.TRANSPORT_ERROR)  # at once: the next one waits for the thread
+            if too_many > 0:
+                for stranger in self._strangers()[:too_many]:
+                    self.hang_up(stranger, Reason.TRANSPORT_ERROR)  # at once: the next one waits for the thread
 
     def _closed(self, line: str, reason: str) -> None:
         connection = self._server.environ.get(line, {}).get("gunicorn.socket")
