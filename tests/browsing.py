@@ -6,6 +6,7 @@ import sqlite3
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from playwright.sync_api import Browser, BrowserContext, Locator, Page, expect, sync_playwright
 
@@ -121,3 +122,12 @@ def transferred(page: Page, server: RunningServer) -> int:
     expect(page.get_by_text("Connected", exact=True)).to_be_visible()
     session.detach()
     return sum(sizes)
+
+
+def downloaded(page: Page, button: str, name: str) -> str:
+    page.get_by_role("button", name="Save this conversation").click()
+    with page.expect_download() as download:
+        page.get_by_role("button", name=button).click()
+    expect(page.get_by_role("button", name=button)).to_be_hidden()
+    assert download.value.suggested_filename == name
+    return Path(download.value.path()).read_text()

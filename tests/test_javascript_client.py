@@ -73,3 +73,30 @@ def test_a_killed_server_costs_neither_a_message_nor_a_word(tmp_path: Path) -> N
     finally:
         chat.kill()
         server.kill()
+
+
+BRANCHING = """
+import { ChatClient } from "%s";
+const chat = new ChatClient(process.argv[2]);
+await chat.connect();
+const heard = [];
+chat.on("event", ({ type }) => heard.push(type));
+const conversation = await chat.create();
+const first = await chat.send(conversation, "Hello");
+const [{ data }] = await chat.sync(conversation);
+const other = await (await chat.edit(conversation, data.message_id, "Hi")).wait();
+await chat.choose(conversation, first.reply_id);
+console.log(other.text, heard.at(-1), (await chat.search("HELLO"))[0].excerpt);
+chat.close();
+"""
+
+
+def test_branches_are_made_chosen_and_found(tmp_path: Path) -> None:
+    (tmp_path / "branching.mjs").write_text(BRANCHING % (EXAMPLES.parent / "static" / "client.js").as_uri())
+    server = RunningServer(tmp_path)
+    try:
+        command = [NODE, tmp_path / "branching.mjs", server.url]
+        said = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    finally:
+        server.kill()
+    assert said.stdout == "You said: Hi reply.chosen You said: Hello\n", said.stderr

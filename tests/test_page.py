@@ -12,7 +12,7 @@ from playwright.sync_api import APIResponse, BrowserContext, Locator, Page, expe
 
 from chatbot.history import open_history
 from chatbot.keys import Keys
-from tests.browsing import box, converse, delete, finished, rename, say, texts, titles, turns, visit
+from tests.browsing import box, converse, delete, downloaded, finished, rename, say, texts, titles, turns, visit
 from tests.running_server import RunningServer
 
 CODES = ["unauthenticated", "forbidden", "not_found", "invalid", "too_large", "rate_limited", "overloaded", "busy"]
@@ -451,15 +451,6 @@ def test_one_conversation_is_saved_as_text_and_as_chat_jsonl(page: Page) -> None
     assert text == "\n".join(f"{who}: {line}\n" for who, line in zip(["You", "Chatbot"] * 2, said, strict=True))
     [line] = downloaded(page, "Save as chat JSONL", "conversation.jsonl").splitlines()
     assert [message["content"] for message in json.loads(line)["messages"]] == said
-
-
-def downloaded(page: Page, button: str, name: str) -> str:
-    page.get_by_role("button", name="Save this conversation").click()
-    with page.expect_download() as download:
-        page.get_by_role("button", name=button).click()
-    expect(page.get_by_role("button", name=button)).to_be_hidden()
-    assert download.value.suggested_filename == name
-    return Path(download.value.path()).read_text()
 
 
 def test_everything_is_deleted_after_a_yes_and_every_tab_starts_afresh(

@@ -11,7 +11,20 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, BrowserContext, Page, expect
 
-from tests.browsing import box, converse, delete, make_long, rename, say, texts, titles, transferred, turns, visit
+from tests.browsing import (
+    box,
+    converse,
+    delete,
+    downloaded,
+    make_long,
+    rename,
+    say,
+    texts,
+    titles,
+    transferred,
+    turns,
+    visit,
+)
 from tests.running_server import RunningServer
 
 PHONE: dict[str, Any] = {"viewport": {"width": 390, "height": 844}, "has_touch": True, "is_mobile": True}
@@ -281,6 +294,8 @@ def test_200_attempts_to_smuggle_in_a_script_stay_text(context: BrowserContext, 
     page.goto(f"{server.url}#{conversation}")
     page.get_by_role("button", name="Edit message").last.click()
     expect(page.get_by_label("Say this instead")).to_have_value(attempts[-1].strip())
+    assert_in(downloaded(page, "Save as text", "conversation.txt"), attempts)
+    assert_in(downloaded(page, "Save as chat JSONL", "conversation.jsonl"), attempts)
     assert page.evaluate("window.hacked") is None
     assert (
         page.locator(":is(.log, nav, h1, .undo) :is(script, img, iframe, object, style, svg:not(.icon))").count() == 0
@@ -317,22 +332,17 @@ TO_THE_TOP = """async () => {
 }"""
 
 
-def test_exports_of_such_text_are_files_and_no_pages(page: Page, server: RunningServer) -> None:
-    said = payloads()[:5]
-    converse(page, *said)
+def assert_in(saved: str, attempts: list[str]) -> None:
+    assert all(text.strip() in saved or json.dumps(text, ensure_ascii=False)[1:-1] in saved for text in attempts)
+
+
+def test_an_export_is_a_file_and_no_page(page: Page, server: RunningServer) -> None:
+    converse(page, payloads()[0])
     token = page.evaluate("localStorage.getItem('chatbot.token')")
     answer = page.request.get(f"{server.url}api/export", headers={"Authorization": f"Bearer {token}"})
     assert answer.headers["content-disposition"].startswith("attachment")
     assert answer.headers["content-type"].startswith("application/jsonl")
     assert answer.headers["x-content-type-options"] == "nosniff"
-    for button, kind in (("Save as text", ".txt"), ("Save as chat JSONL", ".jsonl")):
-        page.get_by_role("button", name="Save this conversation").click()
-        with page.expect_download() as download:
-            page.get_by_role("button", name=button).click()
-        assert download.value.suggested_filename == f"conversation{kind}"
-        saved = Path(download.value.path()).read_text()
-        assert all(text in saved or json.dumps(text)[1:-1] in saved for text in said)
-    assert page.evaluate("window.hacked") is None
 
 
 def test_nothing_is_loaded_from_elsewhere_and_nothing_offends_the_policy(
