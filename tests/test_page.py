@@ -690,6 +690,7 @@ def test_where_a_key_is_needed_the_page_asks_for_it_and_keeps_it(context: Browse
             tab.goto(server.url)
             expect(tab.get_by_role("heading", name="This chatbot asks for a key.")).to_be_visible()
         field = page.get_by_role("textbox", name="Key")
+        expect(page.get_by_text("Key needed")).to_be_visible()
         page.bring_to_front()
         expect(field).to_be_focused()
         field.fill("wrong")

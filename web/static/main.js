@@ -12,7 +12,7 @@ import { Sidebar, titleOf } from "./sidebar.js";
 import { initial, reduce } from "./state.js";
 
 const $ = (id) => document.getElementById(id);
-const links = { connecting: "Connecting…", online: "Connected", lost: "Reconnecting…" };
+const links = { connecting: "Connecting…", online: "Connected", lost: "Reconnecting…", locked: "Key needed" };
 
 const store = { state: initial, dispatch };
 const FRAME = 16; // ms; not an animation frame, since a tab in the background gets none and would fall behind
@@ -160,7 +160,7 @@ function render() {
   sidebar.show(state);
   composer.show({ replying: isReplying(), limit: state.limits.message_characters });
   renderLearning(mayLearn(conversation));
-  renderLink(state.link);
+  renderLink(state.locked === null ? state.link : "locked");
   $("alert").hidden = !state.alert;
   if (state.alert) $("alert-text").textContent = sentenceFor(state.alert);
 }
