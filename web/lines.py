@@ -48,7 +48,7 @@ class Lines:
 
     def _open(self) -> list[str]:
         """The oldest first."""
-        return [line for line, connection in list(self._server.eio.sockets.items()) if not connection.closed]
+        return [line for line, connection in self._server.eio.sockets.copy().items() if not connection.closed]
 
     def _strangers(self) -> list[str]:
         known = self._known()
