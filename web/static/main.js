@@ -120,6 +120,7 @@ async function catchUp(id) {
 
 function leave(id) {
   dispatch("notice", { type: "conversation.deleted", conversation: { conversation_id: id } });
+  if (store.state.open !== id) return; // another one was opened meanwhile
   show(null);
   dispatch("alert", { code: "not_found" });
 }
