@@ -78,8 +78,10 @@ async function ask(name, payload) {
 
 // --- which conversation is open: the part of the address behind the #
 
+const addressed = () => location.hash.slice(1) || null;
+
 function openAddressed() {
-  const id = location.hash.slice(1) || null;
+  const id = addressed();
   if (matchMedia("(hover: hover)").matches) composer.focus();
   if (id !== store.state.open) dispatch("opened", id);
 }
@@ -103,7 +105,7 @@ async function follow(kind, payload) {
     deletions.clear();
   }
   if (kind === "event" && payload.type === "reply.completed") outbox.send();
-  if (open && (!logs.has(open) || deleting.includes(open))) show(null);
+  if (open && (!logs.has(open) || deleting.includes(open))) close(open);
   else if (open && link === "online" && isBehind(logs.get(open))) catchUp(open);
 }
 
@@ -118,11 +120,16 @@ async function catchUp(id) {
   }
 }
 
+/** Unless another one is about to be opened already. */
+function close(id) {
+  const isOpen = addressed() === id;
+  if (isOpen) show(null);
+  return isOpen;
+}
+
 function leave(id) {
   dispatch("notice", { type: "conversation.deleted", conversation: { conversation_id: id } });
-  if (store.state.open !== id) return; // another one was opened meanwhile
-  show(null);
-  dispatch("alert", { code: "not_found" });
+  if (close(id)) dispatch("alert", { code: "not_found" });
 }
 
 // --- the page
