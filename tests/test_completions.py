@@ -133,6 +133,16 @@ def test_a_client_that_goes_away_stops_its_reply(tmp_path: Path) -> None:
         server.close()
 
 
+def test_a_reply_that_takes_its_time_is_waited_for(tmp_path: Path) -> None:
+    server = echo_server(f"sqlite:///{tmp_path}/chat.db", delay=0.4)  # seconds a word; the line is looked at meanwhile
+    try:
+        with openai.OpenAI(base_url=f"{server.url}/v1", api_key="x", max_retries=0, timeout=30) as client:
+            answer = client.chat.completions.create(model="live", messages=HELLO)
+        assert answer.choices[0].message.content == "You said: Hello there"
+    finally:
+        server.close()
+
+
 def asking(server: ServerProcess, stream: bool) -> socket.socket:
     host, port = server.url.removeprefix("http://").split(":")
     body = json.dumps({"model": "live", "messages": HELLO, "stream": stream})

@@ -5,6 +5,7 @@ a network that follows no instructions leaves it out.
 """
 
 import queue
+import select
 import socket
 import threading
 import time
@@ -295,10 +296,10 @@ def _has_left(line: socket.socket | None) -> bool:
     if line is None:
         return False
     try:
-        return not line.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
-    except BlockingIOError:
-        return False
-    except OSError:
+        poll = select.poll()  # a socket with a time limit would wait, whatever `recv` is told
+        poll.register(line, select.POLLIN)
+        return bool(poll.poll(0)) and not line.recv(1, socket.MSG_PEEK)
+    except (OSError, ValueError):  # closed meanwhile
         return True
 
 
