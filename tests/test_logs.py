@@ -2,12 +2,14 @@
 
 import json
 import logging
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import requests
+import structlog
 from flask import Flask
 from sqlalchemy import text
 
@@ -102,3 +104,17 @@ def test_what_libraries_log_is_json_too(capsys: pytest.CaptureFixture[str], monk
     logged = json.loads(line)
     assert (logged["event"], logged["level"]) == ("A reply failed.", "error")
     assert "ValueError: why" in logged["exception"]
+
+
+def test_a_thread_that_fails_is_told_of_and_one_whose_line_is_closed_is_not(app: Flask) -> None:
+    def fail(error: Exception) -> None:
+        raise error
+
+    with structlog.testing.capture_logs() as told:
+        for error in (OSError(9, "Bad file descriptor"), ValueError("no such thing")):
+            thread = threading.Thread(target=fail, args=(error,), name="sender")
+            thread.start()
+            thread.join()
+    assert [(line["event"], line["thread"], str(line["exc_info"])) for line in told] == [
+        ("thread failed", "sender", "no such thing")
+    ]

@@ -7,12 +7,14 @@ right or wrong, is counted (web.metrics) and not logged: anybody could fill the 
 import logging
 import re
 import sys
+import threading
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import structlog
 from flask import Flask, Response, request
+from simple_websocket import ConnectionClosed
 from structlog.contextvars import bind_contextvars, bound_contextvars, clear_contextvars, get_contextvars
 from structlog.typing import Processor
 
@@ -42,6 +44,14 @@ def configure_logging() -> None:
     logging.getLogger("gunicorn.error").propagate = True
     # Engine.IO prints a traceback for every frame it cannot read, so anybody could fill the log.
     logging.getLogger("engineio.server").addFilter(lambda record: record.msg != "message handler error")
+    threading.excepthook = _tell_of_thread
+
+
+def _tell_of_thread(failure: threading.ExceptHookArgs) -> None:
+    """In JSON, too. Engine.IO's threads fail so when they close a line that is closed: anybody could fill the log."""
+    if failure.exc_value is not None and not issubclass(failure.exc_type, OSError | ConnectionClosed):
+        thread = failure.thread.name if failure.thread else None
+        structlog.get_logger().error("thread failed", thread=thread, exc_info=failure.exc_value)
 
 
 def identify_requests(app: Flask) -> None:
