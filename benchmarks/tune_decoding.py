@@ -102,7 +102,7 @@ def spoken(checkpoint: Checkpoint, hypothesis: Hypothesis) -> list[str]:
 def figures(checkpoint: Checkpoint, asked: Questions, pool: Pool, decoding: DecodingConfig) -> dict[str, float]:
     """What would be measured of the replies that a weighting chooses."""
     chosen = [
-        best_first(group, decoding, own, heard)[0]
+        group.index(best_first(group, decoding, own, heard)[0].hypothesis)
         for group, own, heard in zip(pool.candidates, pool.relevance, asked.heard, strict=True)
     ]
     picked = list(zip(pool.candidates, chosen, strict=True))

@@ -37,6 +37,7 @@ from torch.overrides import TorchFunctionMode
 
 from chatbot.home import home
 from chatbot.model import HRED, ModelConfig
+from chatbot.state_map import StateMap, read_map
 from data.vocabulary import Vocabulary
 
 SHIPPED = Path(__file__).parent / "pretrained"
@@ -57,6 +58,7 @@ class Checkpoint:
     model: HRED
     vocabulary: Vocabulary
     metrics: dict[str, Any]
+    state_map: StateMap | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,10 +91,11 @@ def load_checkpoint(where: str | Path) -> Checkpoint:
         model = _read_model(folder / "model.safetensors", config)
         metrics_file = folder / "metrics.json"
         metrics = json.loads(metrics_file.read_text("utf-8")) if metrics_file.is_file() else {}
+        state_map = read_map(folder, model.state_width)
     except (ValueError, KeyError, TypeError, OSError, RuntimeError, SafetensorError) as error:
         reason = " ".join(str(error).split())[:200] or type(error).__name__
         raise CheckpointError(f"The checkpoint in {folder} is damaged or of another version: {reason}.") from error
-    return Checkpoint(identify(folder), folder, model, vocabulary, metrics)
+    return Checkpoint(identify(folder), folder, model, vocabulary, metrics, state_map)
 
 
 def identify(folder: Path) -> str:

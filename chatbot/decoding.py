@@ -65,7 +65,7 @@ class Responses(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class DecodingConfig:
-    """How a reply is looked for and, where there are several candidates, chosen (see `score`).
+    """How a reply is looked for and, where there are several candidates, chosen (see `Rated`).
 
     Raises ValueError where a value is impossible.
     """
@@ -537,21 +537,31 @@ def ngrams(ids: Sequence[int], n: int) -> set[tuple[int, ...]]:
     return {tuple(ids[start : start + n]) for start in range(len(ids) - n + 1)} if n else set()
 
 
-def score(
-    hypothesis: Hypothesis,
-    config: DecodingConfig,
-    relevance: float = 0.0,
-    said: Set[tuple[int, ...]] = frozenset(),
-) -> float:
-    """How good a reply is among the candidates of one turn; `said` are the n-grams of earlier utterances.
+class Rated(NamedTuple):
+    """A hypothesis among the candidates of one turn, with what its `score` is made of.
 
         (log p(y|s) - lambda log p(y)) / |y|^penalty  +  w relevance(s, y)  -  v repetition(y)
 
     The first term is maximum mutual information (Li et al., NAACL 2016, eq. 9), divided as a whole so that its two
     log-probabilities stay comparable.
     """
+
+    hypothesis: Hypothesis
+    score: float
+    relevance: float
+    repetition: float
+
+
+def rate(
+    hypothesis: Hypothesis,
+    config: DecodingConfig,
+    relevance: float = 0.0,
+    said: Set[tuple[int, ...]] = frozenset(),
+) -> Rated:
+    """How good a reply is among the candidates of one turn; `said` are the n-grams of earlier utterances."""
     repeated = repetition(hypothesis.ids, ngrams(hypothesis.ids, config.no_repeat_ngram), said)
-    return hypothesis.normalised(config) + config.relevance_weight * relevance - config.repetition_weight * repeated
+    gain = hypothesis.normalised(config) + config.relevance_weight * relevance
+    return Rated(hypothesis, gain - config.repetition_weight * repeated, relevance, repeated)
 
 
 def repetition(ids: Sequence[int], own: Set[tuple[int, ...]], said: Set[tuple[int, ...]]) -> float:
@@ -566,16 +576,12 @@ def best_first(
     config: DecodingConfig,
     relevance: Sequence[float],
     earlier: Sequence[Sequence[int]] = (),
-) -> list[int]:
-    """Places of the hypotheses in falling order of `score`; word-for-word repeats of an earlier utterance come last."""
+) -> list[Rated]:
+    """The hypotheses in falling order of their score; word-for-word repeats of an earlier utterance come last."""
     utterances = {tuple(utterance) for utterance in earlier}
     said = set().union(*(ngrams(utterance, config.no_repeat_ngram) for utterance in utterances))
-
-    def rank(place: int) -> tuple[bool, float]:
-        hypothesis = hypotheses[place]
-        return hypothesis.ids in utterances, -score(hypothesis, config, relevance[place], said)
-
-    return sorted(range(len(hypotheses)), key=rank)
+    rated = [rate(hypothesis, config, fits, said) for hypothesis, fits in zip(hypotheses, relevance, strict=True)]
+    return sorted(rated, key=lambda one: (one.hypothesis.ids in utterances, -one.score))
 
 
 @torch.inference_mode()
@@ -603,10 +609,11 @@ def decode(
         live += [waiting.popleft() for _ in range(min(len(waiting), max_batch - len(live)))]
         step(model, live, never)
         live = [search for search in live if not search.is_done]
-    return [
+    found = [
         ranked(model, search.state, [search.ended], [config], [context])[0]
         for search, context in zip(searches, contexts, strict=True)
     ]
+    return [[rated.hypothesis for rated in group] for group in found]
 
 
 def ranked(
@@ -615,11 +622,11 @@ def ranked(
     groups: Sequence[Sequence[Hypothesis]],
     configs: Sequence[DecodingConfig],
     earlier: Sequence[Sequence[Sequence[int]]],
-) -> list[list[Hypothesis]]:
+) -> list[list[Rated]]:
     """The candidates of each of n replies, best first; the relevance of all to their `states` (n, S) in one batch."""
     relevance = _relevance(model, states, groups)
     return [
-        [group[place] for place in best_first(group, config, scores, context)]
+        best_first(group, config, scores, context)
         for group, config, scores, context in zip(groups, configs, relevance, earlier, strict=True)
     ]
 

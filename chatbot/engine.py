@@ -22,6 +22,7 @@ from chatbot.decoding import (
     NEVER,
     DecodingConfig,
     Hypothesis,
+    Rated,
     Search,
     closed,
     offer_responses,
@@ -30,7 +31,7 @@ from chatbot.decoding import (
     step,
 )
 from chatbot.inference import prepare
-from chatbot.reply import CONTEXT_TURNS, DialogueState, Reply, ReplyRequest, Status
+from chatbot.reply import CONTEXT_TURNS, Candidate, DialogueState, Reply, ReplyRequest, Status
 from chatbot.retrieval import open_responses
 from data.cleaning import normalise
 from data.vocabulary import EOS
@@ -264,17 +265,26 @@ class ChatEngine:
         candidates = [turn.candidates for turn in turns]
         earlier = [turn.earlier for turn in turns]
         ordered = ranked(self._model, states, candidates, [turn.decoding for turn in turns], earlier)
-        chosen = [hypotheses[0] for hypotheses in ordered]
-        after = self._model.listen(*closed([hypothesis.ids for hypothesis in chosen]), states)
-        for turn, hypothesis, state in zip(turns, chosen, after, strict=True):
+        after = self._model.listen(*closed([rated[0].hypothesis.ids for rated in ordered]), states)
+        for turn, rated, state in zip(turns, ordered, after, strict=True):
             self._batch.remove(turn)
-            self._answer(turn, hypothesis, state)
+            self._answer(turn, rated, state)
 
-    def _answer(self, turn: _Turn, chosen: Hypothesis, after: Tensor) -> None:
+    def _answer(self, turn: _Turn, rated: Sequence[Rated], after: Tensor) -> None:
+        """`rated` are its candidates, the first of which is the reply."""
+        chosen = rated[0].hypothesis
         self._say(turn, self.checkpoint.vocabulary.decode(chosen.ids))
         before = self._kept(turn.live.state[0])
         status: Status = "completed" if turn.live.is_done else "stopped"
-        self._finish(turn, status, before, self._kept(after) if turn.text else before, chosen.is_retrieved)
+        candidates = {one.text: one for one in map(self._candidate, reversed(rated))} if len(rated) > 1 else {}
+        state = self._kept(after) if turn.text else before
+        self._finish(turn, status, before, state, chosen.is_retrieved, tuple(reversed(candidates.values())))
+
+    def _candidate(self, rated: Rated) -> Candidate:
+        found = rated.hypothesis
+        text = self.checkpoint.vocabulary.decode(found.ids)
+        nats = (found.log_probability, found.log_prior)
+        return Candidate(text, rated.score, *nats, rated.relevance, rated.repetition, found.is_retrieved)
 
     def _fail(self, turn: _Turn, error: Exception) -> None:
         logger.error("A reply failed.", exc_info=error)
@@ -296,8 +306,10 @@ class ChatEngine:
         before: DialogueState | None = None,
         after: DialogueState | None = None,
         is_retrieved: bool = False,
+        candidates: tuple[Candidate, ...] = (),
     ) -> None:
-        _call(turn.on_finished, Reply(turn.text, status, self.checkpoint.id, before, after, is_retrieved))
+        reply = Reply(turn.text, status, self.checkpoint.id, before, after, is_retrieved, candidates)
+        _call(turn.on_finished, reply)
 
     def _ids(self, text: str) -> list[int]:
         """Ids of a text, mended as the training text was; of a very long one, those of its beginning and its end."""

@@ -54,7 +54,7 @@ from sqlalchemy.types import TypeDecorator
 
 from chatbot.commits import SharedCommits
 from chatbot.home import home
-from chatbot.reply import CONTEXT_TURNS
+from chatbot.reply import CONTEXT_TURNS, DialogueState
 
 DEFAULT_DATABASE = f"sqlite:///{home()}/chatbot.db"
 TITLE_CHARACTERS = 60
@@ -186,6 +186,8 @@ class Turn(Base):
     status: Mapped[str] = mapped_column(String(16))  # started | completed | stopped | failed
     state: Mapped[bytes | None] = mapped_column(LargeBinary, deferred=True)
     checkpoint: Mapped[str | None] = mapped_column(String(200))
+    # What a reply was chosen among, as in `chatbot.reply.Candidate`, the best first.
+    candidates: Mapped[list[dict[str, Any]] | None] = mapped_column(JSON(none_as_null=True), deferred=True)
     client_msg_id: Mapped[str | None] = mapped_column(String(36))
     seq: Mapped[int]
     created_at: Mapped[datetime] = mapped_column(default=now)
@@ -313,6 +315,26 @@ class FinishedReply:
     state_before: bytes | None = None
     state_after: bytes | None = None
     is_retrieved: bool = False
+    candidates: list[dict[str, Any]] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Insight:
+    """What a reply was chosen among, the states before and after it, and the question to ask it again."""
+
+    candidates: list[dict[str, Any]]
+    before: DialogueState | None
+    after: DialogueState | None
+    question: Unanswered
+
+
+@dataclass(frozen=True, slots=True)
+class Waypoint:
+    """A turn, and the dialogue state after it."""
+
+    turn_id: str
+    speaker: str
+    state: DialogueState
 
 
 class History:
@@ -480,7 +502,7 @@ class History:
                 return None
             turn.text, turn.status = reply.text, reply.status
             turn.state, turn.checkpoint = reply.state_after, reply.checkpoint
-            turn.is_retrieved = reply.is_retrieved
+            turn.is_retrieved, turn.candidates = reply.is_retrieved, reply.candidates
             message = session.get_one(Turn, turn.parent_id)
             message.state, message.checkpoint = reply.state_before, reply.checkpoint
             return _append(session, conversation, "reply.completed", _completed(turn))
@@ -488,6 +510,21 @@ class History:
     def reply_status(self, user_id: str, conversation_id: str, reply_id: str) -> str:
         with self._reads() as session:
             return _turn(session, _owned(session, conversation_id, user_id), reply_id, "bot").status
+
+    def insight(self, user_id: str, conversation_id: str, reply_id: str) -> Insight:
+        """Raises NotFoundError."""
+        with self._reads() as session:
+            conversation = _owned(session, conversation_id, user_id)
+            turn = _turn(session, conversation, reply_id, "bot")
+            before, after = (_kept_state(one) for one in (session.get_one(Turn, turn.parent_id), turn))
+            return Insight(turn.candidates or [], before, after, _unanswered(session, conversation, turn))
+
+    def path(self, user_id: str, conversation_id: str) -> list[Waypoint]:
+        """Where the active branch went, a point for each turn whose state is known. Raises NotFoundError."""
+        with self._reads() as session:
+            branch = _branch(session, _owned(session, conversation_id, user_id))
+            points = [(turn, _kept_state(turn)) for turn in branch]
+            return [Waypoint(turn.id, turn.speaker, state) for turn, state in points if state]
 
     def take_over(self, limit: int, *, own: bool = False) -> list[Unanswered]:
         """Up to `limit` started replies that nobody is at work on, oldest first; from now on they are this worker's.
@@ -859,6 +896,10 @@ def _unanswered(session: Session, conversation: Conversation, reply: Turn) -> Un
         state=state,
         checkpoint=earlier[0].checkpoint if state else None,
     )
+
+
+def _kept_state(turn: Turn) -> DialogueState | None:
+    return DialogueState(turn.state, turn.checkpoint) if turn.state is not None and turn.checkpoint else None
 
 
 def _day(session: Session, moment: Any) -> Any:

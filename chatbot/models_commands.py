@@ -145,6 +145,34 @@ def index(where: str, prepared: Path, sources: tuple[str, ...]) -> None:
     click.echo("A server that is running takes them at its next start.")
 
 
+@models.command("map")
+@click.argument("where", metavar="CHECKPOINT")
+@click.argument("prepared", type=click.Path(path_type=Path))
+def draw(where: str, prepared: Path) -> None:
+    """Draw the map on which the page shows a dialogue's path with CHECKPOINT, of what the PREPARED folder holds.
+
+    `chatbot train` and `chatbot retrain` do so by themselves. Of the dialogues only numbers are kept.
+    """
+    from dataclasses import replace
+
+    import numpy as np
+
+    from chatbot.checkpoint import load_checkpoint
+    from chatbot.state_map import FILE, add_map
+    from data.store import TokenStore
+    from data.vocabulary import Vocabulary
+
+    with told_to_user(ValueError):
+        checkpoint = load_checkpoint(where)
+        known = Vocabulary.load(prepared / "vocabulary.json").tokens
+        ids = np.array([checkpoint.vocabulary.id_of(token) for token in known])
+        dialogues = TokenStore.open(prepared / "dialogues" / "train")
+        if dialogues.tokens.size and dialogues.tokens.max() >= len(ids):
+            raise UserError(f"The dialogues in {prepared} are of another vocabulary than its own; prepare it again.")
+        add_map(checkpoint.folder, checkpoint.model, replace(dialogues, tokens=ids[dialogues.tokens]))
+    click.echo(f"{checkpoint.id} has its map in {checkpoint.folder / FILE}; a server takes it at its next start.")
+
+
 def _reservations(checkpoint: "Checkpoint", live: str) -> Iterator[str]:
     """What whoever makes a retraining's candidate live by hand may not know."""
     from chatbot.checkpoint import promotions

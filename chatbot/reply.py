@@ -34,10 +34,27 @@ class ReplyRequest:
 
 
 @dataclass(frozen=True, slots=True)
+class Candidate:
+    """One of those that a reply was chosen among, with its score and what that is made of (`chatbot.decoding.Rated`).
+
+    log p(y|s) and log p(y) in nats; `log_prior` is 0 where it does not count.
+    """
+
+    text: str
+    score: float
+    log_probability: float
+    log_prior: float
+    relevance: float
+    repetition: float
+    is_retrieved: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Reply:
     """`state_before` is the state after the user's utterance, `state_after` the one after the reply.
 
     Either is None where the reply ended before it was known. `is_retrieved` marks words that somebody said elsewhere.
+    `candidates`, the best first, is what it was chosen among; empty where there was no choice.
     """
 
     text: str
@@ -46,3 +63,4 @@ class Reply:
     state_before: DialogueState | None = None
     state_after: DialogueState | None = None
     is_retrieved: bool = False
+    candidates: tuple[Candidate, ...] = ()

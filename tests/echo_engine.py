@@ -6,8 +6,16 @@ import time
 from collections.abc import Callable
 from types import SimpleNamespace
 
-from chatbot.reply import DialogueState, Reply, ReplyRequest
+import numpy as np
+
+from chatbot.reply import Candidate, DialogueState, Reply, ReplyRequest
+from chatbot.state_map import StateMap
 from data.vocabulary import SPECIALS, Vocabulary
+
+# Its states are one number, how many utterances there were.
+MAP = StateMap(
+    np.zeros(1), np.array([[1.0, 0.5]]), np.zeros(2), np.full(2, 40.0), np.linspace(0, 1, 32 * 32).reshape(32, 32)
+)
 
 
 class EchoTicket:
@@ -26,7 +34,8 @@ class EchoEngine:
 
     def __init__(self, delay: float = 0.0, checkpoint: str = "echo") -> None:
         self.delay = delay
-        self.checkpoint = SimpleNamespace(id=checkpoint, vocabulary=Vocabulary([*SPECIALS, "hello", "you", "said"]))
+        words = Vocabulary([*SPECIALS, "hello", "you", "said"])
+        self.checkpoint = SimpleNamespace(id=checkpoint, vocabulary=words, state_map=MAP)
         self.is_running = False
         self.requests: list[ReplyRequest] = []
         self._threads: list[threading.Thread] = []
@@ -85,4 +94,5 @@ class EchoEngine:
         if request.state and request.state.checkpoint == self.checkpoint.id:
             seen = round(struct.unpack("<f", request.state.vector)[0])
         before, after = (DialogueState(struct.pack("<f", seen + n), self.checkpoint.id) for n in (1, 2))
-        return Reply(text, status, self.checkpoint.id, before, after)
+        candidates = tuple(Candidate(said, -n, -2.0, -3.0, 0.5, 0.0, n == 1) for n, said in enumerate((text, "Hm.")))
+        return Reply(text, status, self.checkpoint.id, before, after, candidates=candidates)

@@ -2,6 +2,7 @@ import math
 from collections import Counter
 from dataclasses import replace
 from itertools import product
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,9 +19,9 @@ from chatbot.decoding import (
     best_first,
     decode,
     ngrams,
+    rate,
     repeating_tokens,
     sampling_probabilities,
-    score,
     start_searches,
     step,
 )
@@ -305,23 +306,27 @@ def test_the_score_is_mutual_information_and_relevance_less_repetition() -> None
         no_repeat_ngram=2,
     )
     hypothesis = Hypothesis((A, B, C), log_probability=-6.0, log_prior=-4.0)
-    assert score(hypothesis, config) == pytest.approx((-6 + 0.5 * 4) / 4)
+    assert rate(hypothesis, config).score == pytest.approx((-6 + 0.5 * 4) / 4)
     said = ngrams((A, B, B), 2)  # holds one of the reply's two bigrams
-    assert score(hypothesis, config, relevance=0.25, said=said) == pytest.approx(-1 + 0.5 - 1.5)
+    assert rate(hypothesis, config, relevance=0.25, said=said)[1:] == pytest.approx((-1 + 0.5 - 1.5, 0.25, 0.5))
 
 
 def test_a_word_for_word_repeat_is_chosen_only_where_there_is_nothing_else() -> None:
     config = DecodingConfig(candidates=3)
     likely, unlikely = Hypothesis((A,), -0.1), Hypothesis((B, C), -9.0)
-    assert best_first([likely, unlikely], config, [0.0, 0.0]) == [0, 1]
-    assert best_first([likely, unlikely], config, [0.0, 0.0], earlier=[[C], [A]]) == [1, 0]
-    assert best_first([likely], config, [0.0], earlier=[[A]]) == [0]
+    assert first([likely, unlikely], config) == likely
+    assert first([likely, unlikely], config, earlier=[[C], [A]]) == unlikely
+    assert first([likely], config, earlier=[[A]]) == likely
+
+
+def first(hypotheses: list[Hypothesis], config: DecodingConfig, **more: Any) -> Hypothesis:
+    return best_first(hypotheses, config, [0.0] * len(hypotheses), **more)[0].hypothesis
 
 
 def test_relevance_decides_between_equally_likely_candidates() -> None:
     config = replace(DEFAULT, relevance_weight=1.0)
     pair = [Hypothesis((A,), -1.0), Hypothesis((B,), -1.0)]
-    assert best_first(pair, config, [0.1, 0.9]) == [1, 0]
+    assert [rated.hypothesis for rated in best_first(pair, config, [0.1, 0.9])] == pair[::-1]
 
 
 def test_a_model_that_gives_no_numbers_is_an_error_and_no_search_has_moved() -> None:

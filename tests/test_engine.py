@@ -104,6 +104,17 @@ def test_a_reply_on_a_single_path_streams_token_by_token(engine: ChatEngine) -> 
     assert reply.text[0].isupper() or not reply.text[0].isalpha()
 
 
+def test_a_reply_comes_with_what_it_was_chosen_among(engine: ChatEngine) -> None:
+    reply = engine.reply(ReplyRequest("Hello there", decoding=DEFAULT, seed=1))
+    texts = [one.text for one in reply.candidates]
+    assert texts[0] == reply.text
+    assert 1 < len(texts) == len(set(texts)) <= DEFAULT.candidates
+    scores = [one.score for one in reply.candidates]
+    assert scores == sorted(scores, reverse=True)
+    assert all(one.log_probability < 0 and one.log_prior < 0 for one in reply.candidates)
+    assert engine.reply(ReplyRequest("Hello there", decoding=GREEDY)).candidates == ()
+
+
 def test_a_reply_chosen_among_candidates_streams_once_chosen(engine: ChatEngine) -> None:
     listener = Listener(engine, ReplyRequest("Hello there", decoding=DEFAULT, seed=1))
     reply = listener.reply()

@@ -666,6 +666,32 @@ def test_tokens_are_limited_by_the_minute_read_and_written(start_server: StartSe
         assert other.say(other.create(), "Hello")
 
 
+# A look inside
+
+
+def test_a_reply_is_explained_by_what_it_was_chosen_among(client: WireClient) -> None:
+    conversation = client.create()
+    reply = client.reply_to(client.send(conversation, "Hello"))
+    answer = client.call("reply.explain", conversation_id=conversation, reply_id=reply["reply_id"])
+    assert [one["text"] for one in answer["candidates"]] == ["You said: Hello", "Hm."]
+    numbers = {"score": 0.0, "log_probability": -2.0, "log_prior": -3.0, "relevance": 0.5, "repetition": 0.0}
+    assert answer["candidates"][0] == numbers | {"text": "You said: Hello", "retrieved": False}
+    assert answer["moved"] == pytest.approx(1.0)  # the echo's states count utterances
+
+
+def test_a_conversations_path_is_shown_on_the_map(client: WireClient) -> None:
+    conversation = client.create()
+    assert client.call("conversation.path", conversation_id=conversation)["points"] == []
+    for text in ("One", "Two"):
+        client.say(conversation, text)
+    answer = client.call("conversation.path", conversation_id=conversation)
+    points = answer["points"]
+    assert [point["speaker"] for point in points] == ["user", "bot", "user", "bot"]
+    assert [point["moved"] for point in points] == [None, 1, 1, 1]
+    assert [point["x"] for point in points] == pytest.approx([1 / 40, 2 / 40, 3 / 40, 4 / 40])
+    assert [len(row) for row in answer["map"]["density"]] == [32] * 32
+
+
 # Malformed
 
 

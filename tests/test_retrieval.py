@@ -22,7 +22,7 @@ from chatbot.decoding import (
     encode_utterances,
     log_probabilities,
     offer_responses,
-    score,
+    rate,
     start_searches,
 )
 from chatbot.engine import ChatEngine
@@ -178,7 +178,7 @@ def test_a_response_has_the_score_of_the_same_words_decoded(indexed: Checkpoint)
         vectors = encode_utterances(model, [one.ids for one in group])
         relevance = model.relevance(state.expand(len(group), -1), vectors).tolist()
         earlier = {tuple(said[start : start + 3]) for start in range(2)}
-        scores = [score(one, RETRIEVING, *rest, earlier) for one, *rest in zip(again, relevance, strict=True)]
+        scores = [rate(one, RETRIEVING, *rest, earlier).score for one, *rest in zip(again, relevance, strict=True)]
         assert scores == pytest.approx(sorted(scores, reverse=True), abs=1e-4)
         assert spoken
 

@@ -46,6 +46,7 @@ from chatbot.history import History
 from chatbot.home import home
 from chatbot.model import HRED
 from chatbot.retrieval import inherit_responses
+from chatbot.state_map import add_map
 from data.batches import Batch, make_batch, windows
 from data.curation import NearCopies, curate, pairs_of
 from data.preparation import PrepareConfig, prepare
@@ -376,7 +377,7 @@ class RetrainStage(Stage):
 
     def __init__(self, teacher: HRED, base: TokenStore, rehearsal: int, **of_stage: Any) -> None:
         super().__init__("retrain", **of_stage)
-        self._teacher, self._base, self._rehearsal = teacher, base, rehearsal
+        self._teacher, self.base, self._rehearsal = teacher, base, rehearsal
         self._windows = windows(base, self.config.max_turns)
         used = torch.from_numpy(np.unique(self.train.tokens)).long()
         self._reworded = Rewording(teacher.embedding.weight, used, len(self.vocabulary))
@@ -390,7 +391,7 @@ class RetrainStage(Stage):
         """Windows of the base corpus; which, follows from the seed and the step."""
         random = np.random.default_rng((self.seed, self.position.step))
         chosen = self._windows[random.integers(len(self._windows), size=self._rehearsal)]
-        return make_batch([self._base[dialogue][first:last] for dialogue, first, last in chosen])
+        return make_batch([self.base[dialogue][first:last] for dialogue, first, last in chosen])
 
 
 def _learn(folder: Path, config: RetrainConfig, parent: Checkpoint, history: History, console: Console) -> Checkpoint:
@@ -415,7 +416,10 @@ def _learn(folder: Path, config: RetrainConfig, parent: Checkpoint, history: His
     )
     model = stage.run(console, _recorder(folder / "stage", stage.config.target_tokens, history))
     metrics = load_checkpoint(folder / "stage" / "kept").metrics | {"run": folder.name, "parent": parent.id}
-    return save_checkpoint(folder / "checkpoint", model, start.vocabulary, metrics)
+    save_checkpoint(folder / "checkpoint", model, start.vocabulary, metrics)
+    with suppress(ValueError):  # of a handful of dialogues there is no map
+        add_map(folder / "checkpoint", model, stage.base)
+    return load_checkpoint(folder / "checkpoint")
 
 
 def _stage(train: TokenStore, config: RetrainConfig, has_relevance: bool) -> StageConfig:

@@ -6,6 +6,7 @@ goes on by the same command.
 """
 
 import shutil
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from rich.progress import Progress
 
 from chatbot.checkpoint import load_checkpoint, save_checkpoint
 from chatbot.model import HRED, ModelConfig
+from chatbot.state_map import add_map
 from data.store import TokenStore
 from data.vocabulary import Vocabulary
 from data.word_vectors import embeddings_for, load_word_vectors
@@ -50,7 +52,7 @@ def train(recipe: Recipe, console: Console) -> Path:
     model = _run_stage("train", corpus, recipe.train, model, vocabulary, recipe, console)
     if recipe.adversarial is not None:
         _run_adversarial(recipe.adversarial, model, vocabulary, recipe, console)
-    return _finish(recipe.run, "train" if recipe.adversarial is None else "adversarial")
+    return _finish(recipe.run, "train" if recipe.adversarial is None else "adversarial", prepared / corpus / "train")
 
 
 def vocabulary_of(prepared: Path) -> Vocabulary:
@@ -146,10 +148,12 @@ def _stores(config: CorpusConfig, corpus: str) -> tuple[TokenStore, TokenStore]:
     return learned, judged
 
 
-def _finish(run: Path, last_stage: str) -> Path:
+def _finish(run: Path, last_stage: str, learned: Path) -> Path:
     """The checkpoint that the last stage kept, in the run's own folder with the record of its training."""
     kept = load_checkpoint(run / last_stage / "kept")
     checkpoint = save_checkpoint(run / "checkpoint", kept.model, kept.vocabulary, kept.metrics)
     for record in (*run.glob("*/curves.png"), *run.glob("*/metrics.jsonl")):
         shutil.copy(record, checkpoint.folder / f"{record.parent.name}-{record.name}")
+    with suppress(ValueError):  # of a handful of dialogues there is no map
+        add_map(checkpoint.folder, checkpoint.model, TokenStore.open(learned))
     return checkpoint.folder

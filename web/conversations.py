@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from contextvars import copy_context
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any, Protocol
 
@@ -496,4 +496,5 @@ def _finished(reply: Reply) -> FinishedReply:
         before.vector if before else None,
         after.vector if after else None,
         reply.is_retrieved,
+        [asdict(candidate) for candidate in reply.candidates] or None,
     )

@@ -21,6 +21,7 @@ from web.conversations import ConversationService, DrainingError, OverloadedErro
 from web.lines import Lines
 from web.logs import identified_event
 from web.metrics import Metrics
+from web.paths import moved, path_on
 from web.protocol import ProtocolError, refusal_of
 from web.rates import Rates
 from web.workers import WORKERS, Clients
@@ -80,10 +81,12 @@ class Events:
         self.on("reply.stop", protocol.OfReply, self._stop)
         self.on("reply.regenerate", protocol.OfReply, self._regenerate)
         self.on("reply.choose", protocol.OfReply, self._choose)
+        self.on("reply.explain", protocol.OfReply, self._explain)
         self.on("feedback.set", protocol.FeedbackSet, self._set_feedback)
         self.on("conversation.create", protocol.ConversationCreate, self._create)
         self.on("conversation.list", protocol.Nothing, self._list)
         self.on("conversation.search", protocol.ConversationSearch, self._search)
+        self.on("conversation.path", protocol.OfConversation, self._path)
         self.on("conversation.rename", protocol.ConversationRename, self._rename)
         self.on("conversation.set_learning", protocol.ConversationSetLearning, self._set_learning)
         self.on("conversation.delete", protocol.OfConversation, self._delete)
@@ -243,6 +246,11 @@ class Events:
         self.service.choose(user_id, payload.conversation_id, payload.reply_id)
         return {}
 
+    def _explain(self, user_id: str, payload: protocol.OfReply) -> Answer:
+        insight = self.service.history.insight(user_id, payload.conversation_id, payload.reply_id)
+        candidates = [_renamed(candidate) for candidate in insight.candidates]
+        return {"candidates": candidates, "moved": moved(insight.before, insight.after)}
+
     def _set_feedback(self, user_id: str, payload: protocol.FeedbackSet) -> Answer:
         self._check_length(payload.better_text or "")
         self.service.set_feedback(
@@ -265,6 +273,11 @@ class Events:
         words = payload.text.strip()
         found = self.service.history.search(user_id, words, MOST_FOUND)
         return {"found": [{"conversation_id": id, "excerpt": _excerpt(text, words)} for id, text in found]}
+
+    def _path(self, user_id: str, payload: protocol.OfConversation) -> Answer:
+        way = self.service.history.path(user_id, payload.conversation_id)
+        checkpoint = self.service.engine.checkpoint
+        return path_on(checkpoint.state_map, [point for point in way if point.state.checkpoint == checkpoint.id])
 
     def _rename(self, user_id: str, payload: protocol.ConversationRename) -> Answer:
         self.service.rename(user_id, payload.conversation_id, payload.title)
@@ -357,6 +370,10 @@ class Events:
         most = self.settings.message_characters
         if len(text) > most:
             raise ProtocolError("too_large", f"A message may have {most} characters; this one has {len(text)}.")
+
+
+def _renamed(candidate: dict[str, Any]) -> dict[str, Any]:
+    return {("retrieved" if name == "is_retrieved" else name): value for name, value in candidate.items()}
 
 
 def _accepted(accepted: Accepted) -> Answer:

@@ -432,6 +432,48 @@ class SearchResult(Done):
     found: list[Found]
 
 
+class ChosenAmong(Sent):
+    """A candidate of a reply: log p(y|s) and log p(y) in nats, and the score they and the rest make."""
+
+    text: str
+    score: float
+    log_probability: float
+    log_prior: float
+    relevance: float
+    repetition: float
+    retrieved: bool
+
+
+class Explanation(Done):
+    """The candidates, the best first, none where there was no choice; how far the reply moved the dialogue state."""
+
+    candidates: list[ChosenAmong]
+    moved: float | None
+
+
+class Point(Sent):
+    """A turn on the map: x from the left, y from the top, from 0 to 1 for nearly all; how far it moved the state."""
+
+    turn_id: Id
+    speaker: Literal["user", "bot"]
+    x: float
+    y: float
+    moved: float | None
+
+
+class DensityMap(Sent):
+    """How often a corpus' states fell into each square, from 0 to 1, the first row at the top."""
+
+    density: list[list[float]]
+
+
+class DialoguePath(Done):
+    """The states after the turns of the active branch; no points where the checkpoint that answers has no map."""
+
+    points: list[Point]
+    map: DensityMap | None
+
+
 class Partial(Sent):
     reply_id: Id
     next_index: Seq
@@ -469,10 +511,12 @@ FROM_CLIENT: dict[str, tuple[type[BaseModel], type[Done]]] = {
     "reply.stop": (OfReply, Done),
     "reply.regenerate": (OfReply, ReplyBegun),
     "reply.choose": (OfReply, Done),
+    "reply.explain": (OfReply, Explanation),
     "feedback.set": (FeedbackSet, Done),
     "conversation.create": (ConversationCreate, ConversationCreated),
     "conversation.list": (Nothing, ConversationList),
     "conversation.search": (ConversationSearch, SearchResult),
+    "conversation.path": (OfConversation, DialoguePath),
     "conversation.rename": (ConversationRename, Done),
     "conversation.set_learning": (ConversationSetLearning, Done),
     "conversation.delete": (OfConversation, Done),
