@@ -117,6 +117,21 @@ export class ChatClient {
     return this.request("feedback.set", { conversation_id, reply_id, rating, better_text });
   }
 
+  /** What a reply was chosen among, best first, and how far its turn moved the state: {candidates, moved}. */
+  explain(conversation_id, reply_id) {
+    return this.request("reply.explain", { conversation_id, reply_id });
+  }
+
+  /** The dialogue states after each turn of the active branch, as {points, map} in two dimensions. */
+  path(conversation_id) {
+    return this.request("conversation.path", { conversation_id });
+  }
+
+  /** Decodes a reply's turn anew, in four ways: {variants, tree}. */
+  compare(conversation_id, reply_id) {
+    return this.request("reply.compare", { conversation_id, reply_id });
+  }
+
   /** Every durable event of the conversation after `after_seq`, in order. */
   async sync(conversation_id, after_seq = 0) {
     const events = [];

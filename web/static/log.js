@@ -54,6 +54,26 @@ export class LogView {
     if (own) this.#views.get(keyOf(own))?.edit();
   }
 
+  /** Stresses a turn, or none. */
+  mark(id) {
+    for (const { node, turn } of this.#views.values()) node.classList.toggle("marked", Boolean(id) && turn.id === id);
+  }
+
+  /** Brings a turn into sight, wherever it is. */
+  goTo(id) {
+    const place = this.#turns.findIndex((turn) => turn.id === id);
+    if (place < 0) return;
+    if (place < this.#first || place >= this.#end) this.#drawAround(place);
+    this.#views.get(keyOf(this.#turns[place])).node.scrollIntoView({ block: "center" });
+  }
+
+  #drawAround(place) {
+    this.#keepQuiet();
+    this.#first = Math.max(0, place - Math.floor(this.#most() / 2));
+    this.#end = Math.min(this.#turns.length, this.#first + this.#most());
+    this.#draw();
+  }
+
   #choosePart(follow) {
     const count = this.#turns.length;
     this.#first = Math.min(this.#first, Math.max(0, count - AT_FIRST));
@@ -83,6 +103,7 @@ export class LogView {
   #viewOf(turn) {
     const view = this.#views.get(keyOf(turn)) ?? turnView(turn, this.#actions);
     if (view.turn !== turn) view.update(turn);
+    view.node.dataset.turn = turn.id ?? "";
     view.turn = turn;
     return view;
   }

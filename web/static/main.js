@@ -6,6 +6,7 @@ import { Deletions } from "./deletions.js";
 import { askFirst, saveAs } from "./elements.js";
 import { LogView } from "./log.js";
 import { Outbox } from "./outbox.js";
+import { Panel } from "./panel.js";
 import { sentenceFor } from "./sentences.js";
 import { makeSettings } from "./settings.js";
 import { Sidebar, titleOf } from "./sidebar.js";
@@ -34,6 +35,7 @@ const actions = {
   stop: () => ask("reply.stop", { conversation_id: store.state.open, reply_id: openPath().at(-1).id }),
   regenerate: (reply) => ask("reply.regenerate", { conversation_id: store.state.open, reply_id: reply.id }),
   choose: (id) => ask("reply.choose", { conversation_id: store.state.open, reply_id: leafBelow(openLog(), id) }),
+  explain: (reply) => panel.explain(reply),
   rate: (reply, rating, better_text = null) =>
     ask("feedback.set", { conversation_id: store.state.open, reply_id: reply.id, rating, better_text }),
   rename: (conversation_id, title) => ask("conversation.rename", { conversation_id, title }),
@@ -166,6 +168,7 @@ function render() {
   renderLock(state.locked);
   logView.show(state.open, turns);
   sidebar.show(state);
+  panel.show(state.open, openPath(), state.link === "online");
   composer.show({ replying: isReplying(), limit: state.limits.message_characters });
   renderLearning(mayLearn(conversation));
   renderLink(state.locked === null ? state.link : "locked");
@@ -227,6 +230,7 @@ const withControl = {
     sidebar.focusSearch();
   },
   "/": () => $("settings").showModal(),
+  "I": () => panel.toggle(),
   "O": () => begin(),
 };
 
@@ -241,6 +245,7 @@ function pressed(press) {
 function escaped() {
   if (document.querySelector("dialog[open], :popover-open")) return; // which it closes
   if (document.body.classList.contains("drawer-open")) showDrawer(false);
+  else if (panel.isOpen && (panel.hasFocus || !isReplying())) panel.close();
   else if (isReplying()) actions.stop();
 }
 
@@ -255,12 +260,16 @@ const sidebar = new Sidebar(
   { list: $("conversations"), search: $("search"), empty: $("no-conversations"), undo: $("undo") }, actions);
 const composer = new Composer($("composer"), actions);
 const connection = new Connection(store);
+const panel = new Panel($("panel"), $("look"), connection, logView);
 const deletions = new Deletions(store, connection);
 const outbox = new Outbox(store, connection, (id) => store.state.open === null && show(id));
 
 $("menu").addEventListener("click", () => showDrawer(true));
 $("shade").addEventListener("click", () => showDrawer(false));
 $("sidebar").addEventListener("click", ({ target }) => target.closest("a") && showDrawer(false));
+for (const name of ["pointerover", "focusin"]) {
+  $("log").addEventListener(name, ({ target }) => panel.point(target.closest("[data-turn]")?.dataset.turn));
+}
 $("alert-close").addEventListener("click", () => dispatch("alert", null));
 $("save-text").addEventListener("click", () => actions.saveText());
 $("save-jsonl").addEventListener("click", () => actions.save("conversation.jsonl", store.state.open));

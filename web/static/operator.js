@@ -1,9 +1,8 @@
 // The operator's page: asks for figures again and again, shows them, and sends what the operator decides.
 // Whatever people or the model wrote goes in as text nodes; nothing of it is ever parsed.
-import { arrange, askFirst, element } from "./elements.js";
+import { arrange, askFirst, drawn, element } from "./elements.js";
 
 const $ = (id) => document.getElementById(id);
-const SVG = "http://www.w3.org/2000/svg";
 const CSRF = document.querySelector("meta[name=csrf-token]").content;
 const OFTEN = 2_000; // ms: what a retraining is doing
 const SELDOM = 60_000; // ms: what adds up slowly
@@ -97,13 +96,6 @@ function table(heads, rows, nothing) {
     element("thead", {}, line("th", heads.map((head) => head.replace("#", "")))),
     element("tbody", {}, ...rows.map((cells) => line("td", cells))),
   );
-}
-
-function drawn(tag, attributes, ...children) {
-  const made = document.createElementNS(SVG, tag);
-  for (const [name, value] of Object.entries(attributes)) made.setAttribute(name, value);
-  made.append(...children);
-  return made;
 }
 
 function picture(label, ...shapes) {

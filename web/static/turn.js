@@ -70,7 +70,8 @@ function botTurn(actions) {
   const editor = makeEditor("input", "I’d rather it had said", "Save", (words) => suggest(words), () => edit(false, instead));
   const instead = named("better", iconButton("better", "Suggest a better reply", () => edit(!editor.form.isConnected, editor.input)));
   const other = named("other", iconButton("again", "Another reply", () => actions.regenerate(shown)));
-  const controls = [copy, ...thumbs.map(({ button }) => button), instead, other];
+  const why = named("why", iconButton("why", "Why this reply?", () => actions.explain(shown)));
+  const controls = [copy, ...thumbs.map(({ button }) => button), instead, other, why];
   const foot = element("footer", {}, remark, steps.node, ...controls);
   const node = element("article", { class: "turn bot" }, speaker("Chatbot said:"), text, typing, better, foot);
 

@@ -1,0 +1,225 @@
+// What the panel draws: a dialogue's path, a reply's candidates, a turn's other decodings and the beam as a tree of words.
+// Elements made of what the server answered; knows no connection.
+import { drawn, element, icon } from "./elements.js";
+
+const MOST = 200; // turns of a path that are drawn: the last ones
+const FEW = 24; // bars that fill the width; with fewer there is room for what comes
+const OUT = 0.05; // how far out of the map a point may be drawn
+const SAID = { user: "You", bot: "Chatbot" };
+const NO_MAP = "This checkpoint has no map yet: “chatbot models map” makes one.";
+const NO_POINTS = "What was said here is of another checkpoint, whose states have no place on this one’s map.";
+
+const decimal = (value, digits = 2) => (typeof value === "number" ? value.toFixed(digits).replace("-", "−") : "–");
+const movement = (moved) => (moved === null ? "where it begins" : `moved the state by ${decimal(moved)}`);
+
+// --- the dialogue's path
+
+/** Where the state stood after each turn. `textOf(turn_id)` is what was said; `pointedAt(turn_id)` hears which turn one
+ *  points at (null: none any more), `chosen(turn_id)` which one goes to. */
+export class PathPicture {
+  #points;
+  #spots; // what can be walked along by keys, one a point
+  #bars;
+  #told = element("p", { class: "told" });
+  #textOf;
+  #pointedAt;
+  #chosen;
+
+  constructor({ points, map }, textOf, pointedAt, chosen) {
+    this.#points = points.slice(-MOST);
+    this.#textOf = textOf;
+    this.#pointedAt = pointedAt;
+    this.#chosen = chosen;
+    this.#spots = this.#points.map(spotOf);
+    this.#bars = barsOf(this.#points);
+    for (const marks of [this.#spots, this.#bars]) marks.forEach((mark, place) => this.#makePointable(mark, place));
+    this.#spots.forEach((spot, place) => this.#makeWalkable(spot, place));
+    this.nodes = points.length ? this.#drawn(map) : [element("p", { class: "nothing" }, map ? NO_POINTS : NO_MAP)];
+    this.#show(this.#points.length - 1);
+  }
+
+  #drawn({ density }) {
+    return [mapOf(density, this.#points, this.#spots), this.#told, barChart(this.#bars), legend()];
+  }
+
+  point(turn_id) {
+    this.#show(this.#placeOf(turn_id));
+  }
+
+  /** The turn whose point has the focus. */
+  get focused() {
+    return this.#points[this.#spots.indexOf(document.activeElement)]?.turn_id;
+  }
+
+  focus(turn_id) {
+    this.#spots[this.#placeOf(turn_id)]?.focus();
+  }
+
+  #placeOf(turn_id) {
+    return this.#points.findIndex((point) => point.turn_id === turn_id);
+  }
+
+  #makePointable(mark, place) {
+    for (const name of ["pointerenter", "focus"]) mark.addEventListener(name, () => this.#pointAt(place));
+    for (const name of ["pointerleave", "blur"]) mark.addEventListener(name, () => this.#pointedAt(null));
+    mark.addEventListener("click", () => this.#chosen(this.#points[place].turn_id));
+  }
+
+  #makeWalkable(spot, place) {
+    const { turn_id, speaker, moved } = this.#points[place];
+    spot.setAttribute("role", "button");
+    spot.setAttribute("aria-label", `${SAID[speaker]}: ${this.#textOf(turn_id)}; ${movement(moved)}`);
+    spot.addEventListener("keydown", (press) => this.#pressed(press, place));
+  }
+
+  #pressed(press, place) {
+    const end = this.#spots.length - 1;
+    const steps = { ArrowRight: place + 1, ArrowDown: place + 1, ArrowLeft: place - 1, ArrowUp: place - 1, Home: 0, End: end };
+    if (press.key === "Enter" || press.key === " ") this.#chosen(this.#points[place].turn_id);
+    else if (press.key in steps) this.#spots[Math.min(end, Math.max(0, steps[press.key]))].focus();
+    else return;
+    press.preventDefault();
+  }
+
+  #pointAt(place) {
+    this.#show(place);
+    this.#pointedAt(this.#points[place].turn_id);
+  }
+
+  #show(place) {
+    if (place < 0) return;
+    for (const marks of [this.#spots, this.#bars]) marks.forEach((mark, at) => mark.classList.toggle("current", at === place));
+    this.#spots.forEach((spot, at) => spot.setAttribute("tabindex", at === place ? "0" : "-1"));
+    const { turn_id, speaker, moved } = this.#points[place];
+    const words = element("q", { dir: "auto" }, this.#textOf(turn_id));
+    this.#told.replaceChildren(element("strong", {}, SAID[speaker]), " ", words, " ", element("small", {}, movement(moved)));
+  }
+}
+
+const onMap = (value) => 100 * Math.min(1 + OUT, Math.max(-OUT, value));
+
+/** Differs by its shape and not by its colour only: square for a person, round for the chatbot. */
+function spotOf({ speaker, x, y }) {
+  const [left, top] = [onMap(x), onMap(y)];
+  const shape = speaker === "user"
+    ? drawn("rect", { x: left - 1.5, y: top - 1.5, width: 3, height: 3 })
+    : drawn("circle", { cx: left, cy: top, r: 1.8 });
+  return drawn("g", { class: `spot ${speaker}` }, drawn("circle", { class: "reach", cx: left, cy: top, r: 4 }), shape);
+}
+
+function mapOf(density, points, spots) {
+  const legs = points.slice(1).map((point, place) => legOf(points[place], point, (place + 1) / points.length));
+  const view = { class: "map", viewBox: "-6 -6 112 112", role: "group", "aria-label": "Map of the states" };
+  const ground = drawn("rect", { class: "ground", x: -6, y: -6, width: 112, height: 112, rx: 4 });
+  return drawn("svg", view, ground, shadesOf(density), ...legs, ...spots);
+}
+
+/** From one state to the next; the fainter, the longer ago. */
+const legOf = (from, to, age) =>
+  drawn("line", {
+    class: "leg", x1: onMap(from.x), y1: onMap(from.y), x2: onMap(to.x), y2: onMap(to.y), "stroke-opacity": 0.2 + 0.7 * age,
+  });
+
+function shadesOf(density) {
+  const side = 100 / density.length;
+  const squares = density.flatMap((row, top) => row.map((share, left) => share > 0.01 && shade(share, left * side, top * side, side)));
+  const soft = drawn("filter", { id: "soft" }, drawn("feGaussianBlur", { stdDeviation: side / 2 }));
+  return drawn("g", { "aria-hidden": "true" }, soft, drawn("g", { class: "shades", filter: "url(#soft)" }, ...squares.filter(Boolean)));
+}
+
+const shade = (share, x, y, side) => drawn("rect", { x, y, width: side, height: side, "fill-opacity": share.toFixed(3) });
+
+function barsOf(points) {
+  const most = Math.max(...points.map(({ moved }) => moved ?? 0), Number.MIN_VALUE);
+  return points.map(({ speaker, moved }, place) => {
+    const height = Math.max(1, (28 * (moved ?? 0)) / most);
+    const bar = drawn("rect", { class: "bar", x: place + 0.15, y: 30 - height, width: 0.7, height });
+    return drawn("g", { class: `step ${speaker}` }, drawn("rect", { class: "reach", x: place, y: 0, width: 1, height: 30 }), bar);
+  });
+}
+
+function barChart(bars) {
+  const viewBox = `0 0 ${Math.max(FEW, bars.length)} 30`;
+  return drawn("svg", { class: "bars", viewBox, preserveAspectRatio: "none", "aria-hidden": "true" }, ...bars); // the points say it
+}
+
+function legend() {
+  const sign = (speaker) => element("span", {}, element("span", { class: `sign ${speaker}` }), SAID[speaker]);
+  return element("p", { class: "legend" }, sign("user"), sign("bot"), "Bars: how far a turn moved the state");
+}
+
+// --- why this reply
+
+const COLUMNS = [
+  ["Score", ({ score }) => decimal(score),
+    "What chose: the highest is said, unless somebody has said these very words before in this dialogue. It is made of the rest."],
+  ["log p(y|s)", ({ log_probability }) => decimal(log_probability, 1),
+    "How likely the words are after this dialogue, as a logarithm: the nearer to 0, the likelier."],
+  ["log p(y)", ({ log_prior }) => decimal(log_prior || null, 1),
+    "How likely they are whatever was said before. What can be said at any time says little, so this counts against it."],
+  ["Relevance", ({ relevance }) => decimal(relevance),
+    "How well the reply goes with the dialogue, as the model judges that."],
+  ["Repeats", ({ repetition }) => decimal(repetition),
+    "How much of it was said before, or is said twice in it; this counts against it."],
+];
+
+/** `candidates` as of reply.explain, the best first: it is what was said. */
+export function candidatesTable(candidates) {
+  const heads = COLUMNS.map(([head]) => element("th", { scope: "col" }, head));
+  const table = element("table", {}, element("thead", {}, element("tr", {}, ...heads)), ...candidates.map(candidateRows));
+  const terms = COLUMNS.map(([head, , meaning]) => element("div", {}, element("dt", {}, head), element("dd", {}, meaning)));
+  return [table, element("dl", { class: "terms" }, ...terms)];
+}
+
+/** Its words over its figures: so both have room on a phone. */
+function candidateRows(candidate, place) {
+  const signs = [];
+  if (place === 0) signs.push(element("small", { class: "chip" }, icon("check"), "Said"));
+  if (candidate.retrieved) signs.push(element("small", { class: "chip borrowed" }, "Someone’s words"));
+  const words = element("th", { scope: "rowgroup", colspan: COLUMNS.length }, element("bdi", {}, candidate.text), " ", ...signs);
+  const figures = COLUMNS.map(([, value]) => element("td", {}, value(candidate)));
+  return element("tbody", place === 0 ? { class: "chosen" } : {}, element("tr", {}, words), element("tr", {}, ...figures));
+}
+
+// --- decoded another way
+
+const WAYS = { greedy: "Likeliest word each time", beam: "Beam search", sample: "By chance", chosen: "Chosen among candidates" };
+
+export function variantsList(variants) {
+  const said = variants.map(({ name, text }) =>
+    element("div", {}, element("dt", {}, WAYS[name] ?? name), element("dd", { dir: "auto" }, text || "–")));
+  return element("dl", { class: "ways" }, ...said);
+}
+
+/** The beam as lists within lists, a word each, its probability after those before it on the edge to it. */
+export function wordTree(tree, text) {
+  const best = bestPath(tree, text);
+  const words = element("div", { class: "tree" }, element("span", { class: "root" }), branches(tree, best));
+  return element("div", { class: "wide", role: "group", "aria-label": "The beam as a tree of words", tabindex: "0" }, words); // keys scroll it
+}
+
+function branches({ children }, best) {
+  return element("ul", {}, ...children.map((child) => {
+    const edge = element("span", { class: "edge" }, decimal(child.probability));
+    edge.style.setProperty("--probability", child.probability);
+    const item = element("li", best.has(child) ? { class: "best" } : {}, edge, element("bdi", { class: "word" }, child.word));
+    if (child.children.length) item.append(branches(child, best));
+    return item;
+  }));
+}
+
+/** The nodes on the way to what the beam said: of the ends that read so the likeliest one. */
+function bestPath(tree, text) {
+  const ends = endsOf(tree);
+  const said = ends.filter(({ path }) => letters(path.map(({ word }) => word).join("")) === letters(text));
+  const likeliest = said.sort((one, other) => other.probability - one.probability)[0];
+  return new Set(likeliest?.path);
+}
+
+function endsOf(node, path = [], probability = 1) {
+  if (!node.children.length) return [{ path, probability }];
+  return node.children.flatMap((child) => endsOf(child, [...path, child], probability * child.probability));
+}
+
+/** A word of the model lacks the spaces and capitals that reading it back gave the text. */
+const letters = (text) => text.toLowerCase().replace(/[^\p{L}\p{N}]/gu, "");
