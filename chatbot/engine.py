@@ -10,12 +10,13 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Self, TypeVar
+from typing import Any, Self, TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from chatbot.beam_tree import beam_tree
 from chatbot.checkpoint import Checkpoint
 from chatbot.decoding import (
     DEFAULT,
@@ -76,11 +77,17 @@ class _Turn:
     context: list[list[int]] = field(default_factory=list)
     search: Search | None = None
     text: str = ""  # what was streamed
+    beams: list[list[Hypothesis]] = field(default_factory=list)  # what lived after each step, if it is drawn
 
     @property
     def live(self) -> Search:
         assert self.search is not None
         return self.search
+
+    @property
+    def is_drawn(self) -> bool:
+        """Whether its beams are to be shown."""
+        return self.request.is_trial and self.decoding.method == "beam"
 
     @property
     def earlier(self) -> list[list[int]]:
@@ -252,6 +259,9 @@ class ChatEngine:
     def _extend(self, turns: Sequence[_Turn]) -> None:
         """One more token for every reply under way."""
         step(self._model, [turn.live for turn in turns if not turn.has_ended], self._never)
+        for turn in turns:
+            if turn.is_drawn:
+                turn.beams.append(turn.live.live)
 
     def _stream(self, turns: Sequence[_Turn]) -> None:
         """A text only grows at its end as its tokens do, so what was streamed stays true."""
@@ -278,7 +288,10 @@ class ChatEngine:
         status: Status = "completed" if turn.live.is_done else "stopped"
         candidates = {one.text: one for one in map(self._candidate, reversed(rated))} if len(rated) > 1 else {}
         state = self._kept(after) if turn.text else before
-        self._finish(turn, status, before, state, chosen.is_retrieved, tuple(reversed(candidates.values())))
+        told: dict[str, Any] = {"is_retrieved": chosen.is_retrieved, "candidates": tuple(reversed(candidates.values()))}
+        if turn.is_drawn:
+            told["tree"] = beam_tree(turn.beams, turn.live.ended, self.checkpoint.vocabulary)
+        self._finish(turn, status, before, state, **told)
 
     def _candidate(self, rated: Rated) -> Candidate:
         found = rated.hypothesis
@@ -305,11 +318,9 @@ class ChatEngine:
         status: Status,
         before: DialogueState | None = None,
         after: DialogueState | None = None,
-        is_retrieved: bool = False,
-        candidates: tuple[Candidate, ...] = (),
+        **told: Any,
     ) -> None:
-        reply = Reply(turn.text, status, self.checkpoint.id, before, after, is_retrieved, candidates)
-        _call(turn.on_finished, reply)
+        _call(turn.on_finished, Reply(turn.text, status, self.checkpoint.id, before, after, **told))
 
     def _ids(self, text: str) -> list[int]:
         """Ids of a text, mended as the training text was; of a very long one, those of its beginning and its end."""

@@ -31,6 +31,7 @@ class ReplyRequest:
     state: DialogueState | None = None
     decoding: "DecodingConfig | None" = None
     seed: int | None = None
+    is_trial: bool = False  # for somebody who looks inside: nobody counts it, and beams come as a tree
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,11 +51,21 @@ class Candidate:
 
 
 @dataclass(frozen=True, slots=True)
+class Word:
+    """A word that a search followed, its probability after those before it, and what it followed from there."""
+
+    word: str
+    probability: float
+    children: list["Word"]
+
+
+@dataclass(frozen=True, slots=True)
 class Reply:
     """`state_before` is the state after the user's utterance, `state_after` the one after the reply.
 
     Either is None where the reply ended before it was known. `is_retrieved` marks words that somebody said elsewhere.
-    `candidates`, the best first, is what it was chosen among; empty where there was no choice.
+    `candidates`, the best first, is what it was chosen among; empty where there was no choice. `tree` is of a trial's
+    beam search.
     """
 
     text: str
@@ -64,3 +75,4 @@ class Reply:
     state_after: DialogueState | None = None
     is_retrieved: bool = False
     candidates: tuple[Candidate, ...] = ()
+    tree: Word | None = None

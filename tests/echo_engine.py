@@ -8,7 +8,7 @@ from types import SimpleNamespace
 
 import numpy as np
 
-from chatbot.reply import Candidate, DialogueState, Reply, ReplyRequest
+from chatbot.reply import Candidate, DialogueState, Reply, ReplyRequest, Word
 from chatbot.state_map import StateMap
 from data.vocabulary import SPECIALS, Vocabulary
 
@@ -95,4 +95,5 @@ class EchoEngine:
             seen = round(struct.unpack("<f", request.state.vector)[0])
         before, after = (DialogueState(struct.pack("<f", seen + n), self.checkpoint.id) for n in (1, 2))
         candidates = tuple(Candidate(said, -n, -2.0, -3.0, 0.5, 0.0, n == 1) for n, said in enumerate((text, "Hm.")))
-        return Reply(text, status, self.checkpoint.id, before, after, candidates=candidates)
+        tree = Word("", 1.0, [Word("You", 0.5, [Word("said", 0.25, [])])]) if request.is_trial else None
+        return Reply(text, status, self.checkpoint.id, before, after, candidates=candidates, tree=tree)

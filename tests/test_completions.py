@@ -124,8 +124,9 @@ def test_a_client_that_goes_away_stops_its_reply(tmp_path: Path) -> None:
             assert comes_true(lambda: is_full(client))
             hang_up(whole)
             assert comes_true(lambda: not is_full(client))
-            more = [asking(server, stream=False) for _ in range(12)]
-            assert comes_true(lambda: is_full(client))
+            more: list[socket.socket] = []
+            # One at a time, for the last question whether it is full may still be in a place that one of these wants.
+            assert comes_true(lambda: is_full(client) or more.append(asking(server, stream=False)))
             hang_up(streamed)
             assert comes_true(lambda: not is_full(client))
             hang_up(more)

@@ -11,7 +11,7 @@ import pytest
 from chatbot.checkpoint import Checkpoint
 from chatbot.decoding import DEFAULT, GREEDY, DecodingConfig
 from chatbot.engine import MAX_WAITING, ChatEngine, EngineUnavailable, ReplyTicket
-from chatbot.reply import CONTEXT_TURNS, DialogueState, Reply, ReplyRequest
+from chatbot.reply import CONTEXT_TURNS, DialogueState, Reply, ReplyRequest, Word
 from tests.tiny_checkpoint import tiny_checkpoint
 
 TALKATIVE = replace(GREEDY, min_tokens=30, max_tokens=30, no_repeat_ngram=0)
@@ -113,6 +113,26 @@ def test_a_reply_comes_with_what_it_was_chosen_among(engine: ChatEngine) -> None
     assert scores == sorted(scores, reverse=True)
     assert all(one.log_probability < 0 and one.log_prior < 0 for one in reply.candidates)
     assert engine.reply(ReplyRequest("Hello there", decoding=GREEDY)).candidates == ()
+
+
+def test_a_trial_of_beam_search_comes_as_a_tree_of_words(engine: ChatEngine) -> None:
+    beam = DecodingConfig(method="beam", beam_size=3, length_penalty=0.0)
+    reply = engine.reply(ReplyRequest("Hello there", decoding=beam, is_trial=True))
+    assert reply.tree is not None
+
+    def branches(word: Word, said: str, so_far: float) -> Iterator[tuple[float, str]]:
+        """Those that have ended, with their probability."""
+        assert 0 < word.probability <= 1
+        for child in word.children:
+            if child.children:
+                yield from branches(child, said + child.word, so_far * child.probability)
+            elif not child.word:
+                yield so_far * child.probability, said
+
+    _, said = max(branches(reply.tree, "", 1.0))
+    assert said.lower() == reply.text.replace(" ", "").lower()
+    plain = engine.reply(ReplyRequest("Hello there", decoding=beam))
+    assert (plain.text, plain.tree) == (reply.text, None)
 
 
 def test_a_reply_chosen_among_candidates_streams_once_chosen(engine: ChatEngine) -> None:

@@ -692,6 +692,18 @@ def test_a_conversations_path_is_shown_on_the_map(client: WireClient) -> None:
     assert [len(row) for row in answer["map"]["density"]] == [32] * 32
 
 
+def test_a_turn_is_decoded_in_other_ways_without_anything_being_stored(client: WireClient) -> None:
+    conversation = client.create()
+    reply = client.reply_to(client.send(conversation, "Hello"))
+    before = client.events(conversation)
+    answer = client.call("reply.compare", conversation_id=conversation, reply_id=reply["reply_id"])
+    ways = ["greedy", "beam", "sample", "chosen"]
+    assert answer["variants"] == [{"name": name, "text": "You said: Hello"} for name in ways]
+    [first] = answer["tree"]["children"]
+    assert (first["word"], first["probability"]) == ("You", 0.5)
+    assert client.events(conversation) == before
+
+
 # Malformed
 
 

@@ -373,7 +373,7 @@ class ConversationService:
     def _give(self, running: RunningReply) -> None:
         try:
             ticket = self.engine.submit(
-                _request(running.question),
+                request_of(running.question),
                 lambda text: self._add_words(running, text),
                 lambda reply: self._hand_over(running, reply),
             )
@@ -480,7 +480,8 @@ class ConversationService:
         self._emit(user_id, "notice", {"type": type, "conversation": conversation})
 
 
-def _request(unanswered: Unanswered) -> ReplyRequest:
+def request_of(unanswered: Unanswered) -> ReplyRequest:
+    """What the engine is asked."""
     state = None
     if unanswered.state is not None and unanswered.checkpoint is not None:
         state = DialogueState(unanswered.state, unanswered.checkpoint)

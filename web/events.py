@@ -16,8 +16,9 @@ from pydantic import BaseModel, ValidationError
 from chatbot.history import Accepted, BusyError, ConflictError, HistoryError, NotFoundError, UnknownUserError
 from web import protocol
 from web.access import Access
+from web.comparison import WAYS, compare
 from web.config import Settings
-from web.conversations import ConversationService, DrainingError, OverloadedError
+from web.conversations import ConversationService, DrainingError, OverloadedError, request_of
 from web.lines import Lines
 from web.logs import identified_event
 from web.metrics import Metrics
@@ -82,6 +83,7 @@ class Events:
         self.on("reply.regenerate", protocol.OfReply, self._regenerate)
         self.on("reply.choose", protocol.OfReply, self._choose)
         self.on("reply.explain", protocol.OfReply, self._explain)
+        self.on("reply.compare", protocol.OfReply, self._compare)
         self.on("feedback.set", protocol.FeedbackSet, self._set_feedback)
         self.on("conversation.create", protocol.ConversationCreate, self._create)
         self.on("conversation.list", protocol.Nothing, self._list)
@@ -250,6 +252,12 @@ class Events:
         insight = self.service.history.insight(user_id, payload.conversation_id, payload.reply_id)
         candidates = [_renamed(candidate) for candidate in insight.candidates]
         return {"candidates": candidates, "moved": moved(insight.before, insight.after)}
+
+    def _compare(self, user_id: str, payload: protocol.OfReply) -> Answer:
+        insight = self.service.history.insight(user_id, payload.conversation_id, payload.reply_id)
+        for _ in WAYS:
+            self.rates.reply(user_id)
+        return compare(self.service.engine, request_of(insight.question))
 
     def _set_feedback(self, user_id: str, payload: protocol.FeedbackSet) -> Answer:
         self._check_length(payload.better_text or "")

@@ -18,7 +18,7 @@ def path_on(state_map: StateMap | None, way: Sequence[Waypoint]) -> dict[str, An
     states = [_numbers(point.state) for point in way]
     steps = [None, *(_distance(before, after) for before, after in pairwise(states))]
     points = [
-        {"turn_id": point.turn_id, "speaker": point.speaker, "moved": step} | _place(state_map, state)
+        {"turn_id": point.turn_id, "speaker": point.speaker, "moved": step, **_place(state_map, state)}
         for point, state, step in zip(way, states, steps, strict=False)
     ]
     return {"points": points, "map": {"density": state_map.density.round(3).tolist()}}

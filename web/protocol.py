@@ -474,6 +474,26 @@ class DialoguePath(Done):
     map: DensityMap | None
 
 
+class WordTree(Sent):
+    """A word of the beams, its probability after those before it, and the words that came next; the root has none."""
+
+    word: str
+    probability: float
+    children: list["WordTree"]
+
+
+class Variant(Sent):
+    name: Literal["greedy", "beam", "sample", "chosen"]
+    text: str
+
+
+class Comparison(Done):
+    """What else would be said at this turn, anew, and the beam search as a tree of words."""
+
+    variants: list[Variant]
+    tree: WordTree
+
+
 class Partial(Sent):
     reply_id: Id
     next_index: Seq
@@ -512,6 +532,7 @@ FROM_CLIENT: dict[str, tuple[type[BaseModel], type[Done]]] = {
     "reply.regenerate": (OfReply, ReplyBegun),
     "reply.choose": (OfReply, Done),
     "reply.explain": (OfReply, Explanation),
+    "reply.compare": (OfReply, Comparison),
     "feedback.set": (FeedbackSet, Done),
     "conversation.create": (ConversationCreate, ConversationCreated),
     "conversation.list": (Nothing, ConversationList),
