@@ -351,8 +351,8 @@ def test_the_command_says_what_came_of_it(stored, base, home):
     assert "The checkpoint is in" in done.output
 
 
-def test_too_little_to_learn_from_is_one_sentence(home):
-    done = CliRunner().invoke(main, ["retrain", "--database", f"sqlite:///{home}/chatbot.db"])
+def test_too_little_to_learn_from_is_one_sentence(home, base):
+    done = CliRunner().invoke(main, ["retrain", "--base", base, "--database", f"sqlite:///{home}/chatbot.db"])
     assert done.exit_code == 2
     assert "approve or better replies" in done.output
 
