@@ -12,50 +12,24 @@ from tests.browsing import box, converse, turns, visit
 from tests.running_server import RunningServer
 from tests.test_page_everywhere import PHONE, check_with_axe, payloads
 
-Answers = dict[str, Callable[[dict[str, Any]], dict[str, Any]]]
-
-DENSITY = [[max(0.0, 1 - ((row - 12) ** 2 + (column - 20) ** 2) / 150) for column in range(32)] for row in range(32)]
-
-
-def candidate(text: str, score: float, retrieved: bool = False) -> dict[str, Any]:
-    parts = {"log_probability": 10 * score, "log_prior": -40.25, "relevance": 0.5, "repetition": 0.0}
-    return {"text": text, "score": score, "retrieved": retrieved} | parts
-
-
-EXPLAINED = {"candidates": [candidate("I am fine.", -1.25), candidate("So am I.", -1.5, True), candidate("Yes.", -2)]}
+Answers = dict[str, Callable[[dict[str, Any]], dict[str, Any] | None]]
 
 
 def leaf(word: str, probability: float, *children: dict[str, Any]) -> dict[str, Any]:
     return {"word": word, "probability": probability, "children": list(children)}
 
 
-OTHER = leaf("c", 0.3, leaf("b", 0.6, leaf("a", 0.3)))
 # The likeliest first word is not the beginning of the likeliest sequence.
-TREE = leaf("", 1, leaf("a", 0.5, leaf("b", 0.4), leaf("c", 0.4, leaf("b", 0.2))), OTHER)
-VARIANTS = [{"name": name, "text": f"by {name}"} for name in ("greedy", "sample", "chosen")]
-COMPARED = {"variants": [*VARIANTS, {"name": "beam", "text": "C, b a."}], "tree": TREE}
+FIRST = leaf("a", 0.5, leaf("b", 0.4), leaf("c", 0.4, leaf("b", 0.4, leaf("", 0.6))))
+TREE = leaf("", 1, FIRST, leaf("c", 0.3, leaf("b", 0.5), leaf("a", 0.6, leaf("", 0.3))))
+COMPARED = {"variants": [{"name": "beam", "text": "C, a!"}], "tree": TREE}
 
 
 class Inside:
-    """What the server tells of the inside, instead of it: of the states of an echo there is no map."""
+    """What is told of the inside instead of what the server tells."""
 
     def __init__(self) -> None:
-        self.asked = list[tuple[str, dict[str, Any]]]()
-        self.held: Callable[[], None] | None = None  # sends the answer to reply.compare
-        self.answers: Answers = {
-            "reply.explain": lambda _: EXPLAINED | {"moved": 0.5},
-            "conversation.path": lambda _: {"points": self.points, "map": {"density": DENSITY}},
-            "reply.compare": lambda _: COMPARED,
-        }
-        self.points = list[dict[str, Any]]()
-
-    def follow(self, page: Page) -> None:
-        """The path goes through all turns that are shown."""
-        ids = page.locator(".turn").evaluate_all("all => all.map((turn) => turn.dataset.turn)")
-        self.points = [
-            {"turn_id": id, "speaker": ("user", "bot")[n % 2], "x": 0.1 + 0.1 * n, "y": 0.5, "moved": n / 2 or None}
-            for n, id in enumerate(ids)
-        ]
+        self.answers: Answers = {}
 
     def stand_between(self, line: WebSocketRoute) -> None:
         server = line.connect_to_server()
@@ -66,13 +40,9 @@ class Inside:
         name, payload = json.loads(asked[2]) if asked else ("", {})
         if not asked or name not in self.answers:
             return False
-        self.asked.append((name, payload))
-        answer = {"ok": True} | self.answers[name](payload)
-        give = lambda: line.send(f"43{asked[1]}{json.dumps([answer])}")  # noqa: E731
-        if name == "reply.compare":
-            self.held = give
-        else:
-            give()
+        answer = self.answers[name](payload)
+        if answer is not None:
+            line.send(f"43{asked[1]}{json.dumps([{'ok': True} | answer])}")
         return True
 
 
@@ -107,28 +77,25 @@ def spots(page: Page) -> Locator:
     return panel(page).locator(".spot")
 
 
-def shown(page: Page, inside: Inside, *said: str) -> None:
+def shown(page: Page, *said: str) -> None:
     """Says it and opens the panel."""
     converse(page, *said)
-    inside.follow(page)
     look(page)
     expect(spots(page)).to_have_count(2 * len(said))
 
 
-def decode_again(page: Page, inside: Inside) -> None:
+def decode_again(page: Page) -> None:
     panel(page).get_by_role("button", name="Decode again").click()
-    expect(panel(page).get_by_role("status")).to_have_text("Decoding…")
-    assert inside.held
-    inside.held()
+    expect(panel(page).locator(".tree")).to_be_visible()
 
 
-def test_the_path_goes_through_every_turn_and_tells_what_was_said_there(page: Page, inside: Inside) -> None:
-    shown(page, inside, "hello", "again")
+def test_the_path_goes_through_every_turn_and_tells_what_was_said_there(page: Page) -> None:
+    shown(page, "hello", "again")
     expect(panel(page).locator(".spot.user rect")).to_have_count(2)
-    expect(panel(page).locator(".spot.bot circle:not(.reach)")).to_have_count(2)
+    expect(panel(page).locator(".spot.bot circle:not(.halo)")).to_have_count(2)
     expect(panel(page).locator(".leg")).to_have_count(3)
     expect(panel(page).locator(".step")).to_have_count(4)
-    expect(panel(page).locator(".told")).to_have_text("Chatbot You said: again moved the state by 1.50")
+    expect(panel(page).locator(".told")).to_have_text("Chatbot You said: again moved the state by 1.00")
     spots(page).first.hover()
     expect(panel(page).locator(".told")).to_have_text("You hello where it begins")
     expect(page.locator(".turn.marked")).to_have_text(re.compile("hello"))
@@ -138,25 +105,23 @@ def test_the_path_goes_through_every_turn_and_tells_what_was_said_there(page: Pa
     expect(spots(page).nth(1)).to_have_class("spot bot current")
 
 
-def test_the_path_grows_with_the_conversation(page: Page, inside: Inside) -> None:
-    shown(page, inside, "hello")
+def test_the_path_grows_with_the_conversation(page: Page) -> None:
+    shown(page, "hello")
     converse(page, "again")
-    inside.follow(page)
-    converse(page, "and again")
     expect(spots(page)).to_have_count(4)
     page.get_by_role("link", name="New conversation").click()
     expect(panel(page)).to_contain_text("Say something, and the path begins.")
     expect(panel(page).get_by_role("heading", name="Why this reply")).to_be_hidden()
 
 
-def test_the_path_is_walked_by_keys_and_goes_to_the_turn(page: Page, inside: Inside) -> None:
-    shown(page, inside, *(f"line {number}\n" + "and\n" * 8 for number in range(6)))
+def test_the_path_is_walked_by_keys_and_goes_to_the_turn(page: Page) -> None:
+    shown(page, *(f"line {number}\n" + "and\n" * 8 for number in range(6)))
     expect(turns(page).first).not_to_be_in_viewport()
     spots(page).last.focus()
     for _ in range(10):
         page.keyboard.press("ArrowLeft")
     expect(spots(page).nth(1)).to_be_focused()
-    expect(spots(page).nth(1)).to_have_accessible_name(re.compile("Chatbot: You said: line 0.*moved the state by 0.50"))
+    expect(spots(page).nth(1)).to_have_accessible_name(re.compile("Chatbot: You said: line 0.*moved the state by 1.00"))
     page.keyboard.press("Enter")
     expect(turns(page).nth(1)).to_be_in_viewport()
     expect(page.locator(".turn.marked")).to_have_count(1)
@@ -165,7 +130,7 @@ def test_the_path_is_walked_by_keys_and_goes_to_the_turn(page: Page, inside: Ins
     expect(spots(page).first).to_be_focused()
 
 
-@pytest.mark.parametrize(("map", "sentence"), [(None, "no map yet"), ({"density": DENSITY}, "of another checkpoint")])
+@pytest.mark.parametrize(("map", "sentence"), [(None, "no map yet"), ({"density": [[1]]}, "of another checkpoint")])
 def test_where_there_is_no_path_it_is_said_why(page: Page, inside: Inside, map: Any, sentence: str) -> None:
     inside.answers["conversation.path"] = lambda _: {"points": [], "map": map}
     converse(page, "hello")
@@ -181,10 +146,11 @@ def test_why_a_reply_was_chosen_is_told_beside_it(page: Page, inside: Inside) ->
     expect(panel(page).locator("blockquote")).to_have_text("You said: hello")
     rows = panel(page).get_by_role("row")
     expect(rows.nth(0)).to_have_text("Scorelog p(y|s)log p(y)RelevanceRepeats")
-    expect(rows.nth(1)).to_have_text("I am fine. Said")
-    expect(rows.nth(2)).to_have_text("−1.25−12.5−40.30.500.00")
-    expect(rows.nth(3)).to_have_text("So am I. Someone’s words")
-    expect(rows).to_have_count(7)
+    expect(rows.nth(1)).to_have_text("You said: hello Said")
+    expect(rows.nth(2)).to_have_text("0.00−2.0−3.00.500.00")
+    expect(rows.nth(3)).to_have_text("Hm. Someone’s words")
+    expect(rows.nth(4)).to_have_text("−1.00−2.0−3.00.500.00")
+    expect(rows).to_have_count(5)
     expect(panel(page).get_by_role("term")).to_have_count(5)
     converse(page, "and now?")
     expect(panel(page).locator("blockquote")).to_have_text("You said: and now?")
@@ -194,21 +160,26 @@ def test_why_a_reply_was_chosen_is_told_beside_it(page: Page, inside: Inside) ->
 
 
 def test_a_turn_is_decoded_in_other_ways_when_asked(page: Page, inside: Inside) -> None:
-    shown(page, inside, "hello")
-    panel(page).get_by_role("button", name="Decode again").click()
-    expect(panel(page).get_by_role("status")).to_have_text("Decoding…")
-    panel(page).get_by_role("button", name="Decode again").press("Enter")  # once is enough
-    page.wait_for_function("() => true")
-    assert inside.held
-    inside.held()
-    expect(panel(page).locator(".ways dd")).to_have_text(["by greedy", "by sample", "by chosen", "C, b a."])
-    expect(panel(page).get_by_role("status")).to_have_text("")
-    expect(panel(page).locator(".word")).to_have_text(["a", "b", "c", "b", "c", "b", "a"])
-    expect(panel(page).locator(".best > .word")).to_have_text(["c", "b", "a"])
-    expect(panel(page).locator(".best > .edge")).to_have_text(["0.30", "0.60", "0.30"])
-    assert [name for name, _ in inside.asked].count("reply.compare") == 1
+    shown(page, "hello")
+    decode_again(page)
+    expect(panel(page).locator(".ways dd")).to_have_text(["You said: hello"] * 4)
+    expect(panel(page).locator(".word")).to_have_text(["You", "said"])
+    expect(panel(page).locator(".edge")).to_have_text(["0.50", "0.25"])
     converse(page, "and now?")
     expect(panel(page).locator(".ways")).to_have_count(0)
+    inside.answers["reply.compare"] = lambda _: None  # it takes its time
+    panel(page).get_by_role("button", name="Decode again").click()
+    expect(panel(page).get_by_role("status")).to_have_text("Decoding…")
+
+
+def test_of_the_beam_the_way_to_what_it_said_is_stressed(page: Page, inside: Inside) -> None:
+    inside.answers["reply.compare"] = lambda _: COMPARED
+    shown(page, "hello")
+    decode_again(page)
+    expect(panel(page).locator(".word")).to_have_text(["c", "a", "b", "a", "b", "c", "b"])
+    expect(panel(page).locator(".best > .word")).to_have_text(["c", "a"])
+    expect(panel(page).locator(".best > .edge")).to_have_text(["0.30", "0.60", "0.30"])
+    expect(panel(page).get_by_role("img", name="end")).to_have_count(2)
 
 
 def test_what_the_server_refuses_is_said_in_the_panel(page: Page, inside: Inside) -> None:
@@ -219,7 +190,7 @@ def test_what_the_server_refuses_is_said_in_the_panel(page: Page, inside: Inside
     expect(panel(page).get_by_text("Something went wrong on the server.")).to_have_count(2)
 
 
-def test_the_panel_opens_and_closes_by_keys_and_gives_the_focus_back(page: Page, inside: Inside) -> None:
+def test_the_panel_opens_and_closes_by_keys_and_gives_the_focus_back(page: Page) -> None:
     converse(page, "hello")
     box(page).focus()
     page.keyboard.press("Control+I")
@@ -235,13 +206,11 @@ def test_the_panel_opens_and_closes_by_keys_and_gives_the_focus_back(page: Page,
     expect(page.get_by_role("dialog", name="Settings").get_by_text("A look inside")).to_be_visible()
 
 
-def test_a_screen_of_any_size_has_room_for_it(browser: Browser, server: RunningServer, inside: Inside) -> None:
+def test_a_screen_of_any_size_has_room_for_it(browser: Browser, server: RunningServer) -> None:
     context = browser.new_context(**PHONE | {"viewport": {"width": 320, "height": 640}})
-    context.route_web_socket(re.compile("socket.io"), inside.stand_between)
     page = visit(context, server)
-    shown(page, inside, "hello", "again")
-    decode_again(page, inside)
-    expect(panel(page).locator(".tree")).to_be_visible()
+    shown(page, "hello", "again")
+    decode_again(page)
     for width in (320, 844, 1100):
         page.set_viewport_size({"width": width, "height": 640})
         assert page.evaluate("document.documentElement.scrollWidth") == width
@@ -251,29 +220,29 @@ def test_a_screen_of_any_size_has_room_for_it(browser: Browser, server: RunningS
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_axe_finds_no_serious_violation_in_it(page: Page, inside: Inside, scheme: Any) -> None:
+def test_axe_finds_no_serious_violation_in_it(page: Page, scheme: Any) -> None:
     page.emulate_media(color_scheme=scheme, reduced_motion="reduce")
-    shown(page, inside, "hello")
-    decode_again(page, inside)
-    expect(panel(page).locator(".tree")).to_be_visible()
+    shown(page, "hello")
+    decode_again(page)
     check_with_axe(page)
 
 
 def test_text_in_the_panel_is_only_ever_text(page: Page, inside: Inside) -> None:
     complaints = list[str]()
     page.on("console", lambda message: complaints.append(message.text))
-    attempts = payloads()[:40]
-    words = [leaf(attempt, 0.1) for attempt in attempts]
-    inside.answers |= {
-        "reply.explain": lambda _: {"candidates": [candidate(attempt, -1) for attempt in attempts], "moved": 1},
-        "reply.compare": lambda _: {
-            "variants": [{"name": text, "text": text} for text in attempts],
-            "tree": leaf("", 1, *words),
-        },
-    }
-    shown(page, inside, attempts[0])
+    attempts = payloads()[:60]
+    candidates = [{"text": attempt, "score": attempt, "retrieved": True} for attempt in attempts]
+    ways = [{"name": attempt, "text": attempt} for attempt in attempts]
+    tree = leaf("", 1, *(leaf(attempt, 0.1) for attempt in attempts))
+    inside.answers["reply.explain"] = lambda _: {"candidates": candidates, "moved": 1}
+    inside.answers["reply.compare"] = lambda _: {"variants": ways, "tree": tree}
+    shown(page, *attempts[:3])
+    for place in range(6):
+        spots(page).nth(place).focus()
+    expect(panel(page).locator(".told q")).to_have_text(f"You said: {attempts[2]}")
+    panel(page).get_by_role("button", name="All 60 candidates").click()
     expect(panel(page).locator("tbody bdi")).to_have_text(attempts)
-    decode_again(page, inside)
+    decode_again(page)
     expect(panel(page).locator(".word")).to_have_text(attempts)
     expect(panel(page).locator(".ways dd")).to_have_text(attempts)
     assert panel(page).locator(":is(script, img, iframe, object, style, form, base)").count() == 0

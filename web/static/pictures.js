@@ -1,9 +1,11 @@
 // What the panel draws: a dialogue's path, a reply's candidates, a turn's other decodings and the beam as a tree of words.
 // Elements made of what the server answered; knows no connection.
-import { drawn, element, icon } from "./elements.js";
+import { drawn, element, icon, textButton } from "./elements.js";
 
 const MOST = 200; // turns of a path that are drawn: the last ones
 const FEW = 24; // bars that fill the width; with fewer there is room for what comes
+const REACH = 6; // of 100: how near to a point one must come
+const AT_FIRST = 5; // candidates
 const OUT = 0.05; // how far out of the map a point may be drawn
 const SAID = { user: "You", bot: "Chatbot" };
 const NO_MAP = "This checkpoint has no map yet: “chatbot models map” makes one.";
@@ -32,14 +34,26 @@ export class PathPicture {
     this.#chosen = chosen;
     this.#spots = this.#points.map(spotOf);
     this.#bars = barsOf(this.#points);
-    for (const marks of [this.#spots, this.#bars]) marks.forEach((mark, place) => this.#makePointable(mark, place));
+    this.#bars.forEach((bar, place) => this.#makePointable(bar, place));
     this.#spots.forEach((spot, place) => this.#makeWalkable(spot, place));
     this.nodes = points.length ? this.#drawn(map) : [element("p", { class: "nothing" }, map ? NO_POINTS : NO_MAP)];
     this.#show(this.#points.length - 1);
   }
 
   #drawn({ density }) {
-    return [mapOf(density, this.#points, this.#spots), this.#told, barChart(this.#bars), legend()];
+    const chart = mapOf(density, this.#points, this.#spots);
+    chart.addEventListener("pointermove", (move) => this.#pointAt(this.#nearest(chart, move)));
+    chart.addEventListener("pointerleave", () => this.#pointAt(-1));
+    chart.addEventListener("click", (click) => this.#choose(this.#nearest(chart, click)));
+    return [chart, this.#told, barChart(this.#bars), legend()];
+  }
+
+  /** Place of the point that is meant, of several that lie on each other the nearest; -1: none. */
+  #nearest(chart, { clientX, clientY }) {
+    const { x, y } = new DOMPoint(clientX, clientY).matrixTransform(chart.getScreenCTM().inverse());
+    const distances = this.#points.map((point) => Math.hypot(onMap(point.x) - x, onMap(point.y) - y));
+    const least = Math.min(...distances);
+    return least < REACH ? distances.lastIndexOf(least) : -1;
   }
 
   point(turn_id) {
@@ -59,10 +73,10 @@ export class PathPicture {
     return this.#points.findIndex((point) => point.turn_id === turn_id);
   }
 
-  #makePointable(mark, place) {
-    for (const name of ["pointerenter", "focus"]) mark.addEventListener(name, () => this.#pointAt(place));
-    for (const name of ["pointerleave", "blur"]) mark.addEventListener(name, () => this.#pointedAt(null));
-    mark.addEventListener("click", () => this.#chosen(this.#points[place].turn_id));
+  #makePointable(bar, place) {
+    bar.addEventListener("pointerenter", () => this.#pointAt(place));
+    bar.addEventListener("pointerleave", () => this.#pointAt(-1));
+    bar.addEventListener("click", () => this.#choose(place));
   }
 
   #makeWalkable(spot, place) {
@@ -70,12 +84,14 @@ export class PathPicture {
     spot.setAttribute("role", "button");
     spot.setAttribute("aria-label", `${SAID[speaker]}: ${this.#textOf(turn_id)}; ${movement(moved)}`);
     spot.addEventListener("keydown", (press) => this.#pressed(press, place));
+    spot.addEventListener("focus", () => this.#pointAt(place));
+    spot.addEventListener("blur", () => this.#pointAt(-1));
   }
 
   #pressed(press, place) {
     const end = this.#spots.length - 1;
     const steps = { ArrowRight: place + 1, ArrowDown: place + 1, ArrowLeft: place - 1, ArrowUp: place - 1, Home: 0, End: end };
-    if (press.key === "Enter" || press.key === " ") this.#chosen(this.#points[place].turn_id);
+    if (press.key === "Enter" || press.key === " ") this.#choose(place);
     else if (press.key in steps) this.#spots[Math.min(end, Math.max(0, steps[press.key]))].focus();
     else return;
     press.preventDefault();
@@ -83,7 +99,13 @@ export class PathPicture {
 
   #pointAt(place) {
     this.#show(place);
-    this.#pointedAt(this.#points[place].turn_id);
+    this.#pointedAt(this.#points[place]?.turn_id ?? null);
+  }
+
+  #choose(place) {
+    if (place < 0) return;
+    this.#pointAt(place);
+    this.#chosen(this.#points[place].turn_id);
   }
 
   #show(place) {
@@ -104,7 +126,7 @@ function spotOf({ speaker, x, y }) {
   const shape = speaker === "user"
     ? drawn("rect", { x: left - 1.5, y: top - 1.5, width: 3, height: 3 })
     : drawn("circle", { cx: left, cy: top, r: 1.8 });
-  return drawn("g", { class: `spot ${speaker}` }, drawn("circle", { class: "reach", cx: left, cy: top, r: 4 }), shape);
+  return drawn("g", { class: `spot ${speaker}` }, drawn("circle", { class: "halo", cx: left, cy: top, r: 4 }), shape);
 }
 
 function mapOf(density, points, spots) {
@@ -166,9 +188,21 @@ const COLUMNS = [
 /** `candidates` as of reply.explain, the best first: it is what was said. */
 export function candidatesTable(candidates) {
   const heads = COLUMNS.map(([head]) => element("th", { scope: "col" }, head));
-  const table = element("table", {}, element("thead", {}, element("tr", {}, ...heads)), ...candidates.map(candidateRows));
+  const bodies = candidates.map(candidateRows);
+  const table = element("table", {}, element("thead", {}, element("tr", {}, ...heads)), ...bodies.slice(0, AT_FIRST));
   const terms = COLUMNS.map(([head, , meaning]) => element("div", {}, element("dt", {}, head), element("dd", {}, meaning)));
-  return [table, element("dl", { class: "terms" }, ...terms)];
+  return [table, ...showAll(table, bodies), element("dl", { class: "terms" }, ...terms)];
+}
+
+function showAll(table, bodies) {
+  if (bodies.length <= AT_FIRST) return [];
+  const button = textButton(`All ${bodies.length} candidates`, () => {
+    table.append(...bodies);
+    button.remove();
+    bodies[AT_FIRST].setAttribute("tabindex", "-1");
+    bodies[AT_FIRST].focus(); // which was the button's
+  });
+  return [button];
 }
 
 /** Its words over its figures: so both have room on a phone. */
@@ -191,28 +225,33 @@ export function variantsList(variants) {
   return element("dl", { class: "ways" }, ...said);
 }
 
-/** The beam as lists within lists, a word each, its probability after those before it on the edge to it. */
+/** The beam as lists within lists, a word each, its probability after those before it on the edge to it. `text` is what it
+ *  said in the end. */
 export function wordTree(tree, text) {
   const best = bestPath(tree, text);
   const words = element("div", { class: "tree" }, element("span", { class: "root" }), branches(tree, best));
   return element("div", { class: "wide", role: "group", "aria-label": "The beam as a tree of words", tabindex: "0" }, words); // keys scroll it
 }
 
+/** The way to the text goes straight on. */
 function branches({ children }, best) {
-  return element("ul", {}, ...children.map((child) => {
-    const edge = element("span", { class: "edge" }, decimal(child.probability));
-    edge.style.setProperty("--probability", child.probability);
-    const item = element("li", best.has(child) ? { class: "best" } : {}, edge, element("bdi", { class: "word" }, child.word));
-    if (child.children.length) item.append(branches(child, best));
-    return item;
-  }));
+  const ordered = [...children].sort((one, other) => best.has(other) - best.has(one));
+  return element("ul", {}, ...ordered.map((child) => branch(child, best)));
 }
 
-/** The nodes on the way to what the beam said: of the ends that read so the likeliest one. */
+/** No word: the end of what is said. */
+function branch(node, best) {
+  const edge = element("span", { class: "edge" }, decimal(node.probability));
+  edge.style.setProperty("--probability", node.probability);
+  const word = node.word ? element("bdi", { class: "word" }, node.word) : element("span", { class: "end", role: "img", "aria-label": "end" });
+  const below = node.children.length ? [branches(node, best)] : [];
+  return element("li", best.has(node) ? { class: "best" } : {}, edge, word, ...below);
+}
+
+/** The nodes on the way to `text`, by the likeliest of the ways that read so. */
 function bestPath(tree, text) {
-  const ends = endsOf(tree);
-  const said = ends.filter(({ path }) => letters(path.map(({ word }) => word).join("")) === letters(text));
-  const likeliest = said.sort((one, other) => other.probability - one.probability)[0];
+  const reads = ({ path }) => path.at(-1)?.word === "" && letters(path.map(({ word }) => word).join("")) === letters(text);
+  const likeliest = endsOf(tree).filter(reads).sort((one, other) => other.probability - one.probability)[0];
   return new Set(likeliest?.path);
 }
 
