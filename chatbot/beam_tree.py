@@ -5,6 +5,7 @@ from collections.abc import Iterable, Sequence
 
 from chatbot.decoding import Hypothesis
 from chatbot.reply import Word
+from data.tokenizer import detokenise
 from data.vocabulary import Vocabulary
 
 
@@ -18,7 +19,8 @@ def beam_tree(beams: Iterable[Sequence[Hypothesis]], ended: Sequence[Hypothesis]
     for hypothesis in (hypothesis for beam in beams for hypothesis in beam):
         if hypothesis.ids and hypothesis.ids not in known:
             parent, before = known[hypothesis.ids[:-1]]
-            word = Word(vocabulary.decode(hypothesis.ids[-1:]), math.exp(hypothesis.log_probability - before), [])
+            text = detokenise([vocabulary.tokens[hypothesis.ids[-1]]])  # it does not begin a sentence
+            word = Word(text, math.exp(hypothesis.log_probability - before), [])
             parent.children.append(word)
             known[hypothesis.ids] = (word, hypothesis.log_probability)
     for hypothesis in ended:
