@@ -267,7 +267,7 @@ const outbox = new Outbox(store, connection, (id) => store.state.open === null &
 $("menu").addEventListener("click", () => showDrawer(true));
 $("shade").addEventListener("click", () => showDrawer(false));
 $("sidebar").addEventListener("click", ({ target }) => target.closest("a") && showDrawer(false));
-for (const name of ["pointerover", "focusin"]) {
+for (const name of ["pointermove", "focusin"]) {
   $("log").addEventListener(name, ({ target }) => panel.point(target.closest("[data-turn]")?.dataset.turn));
 }
 $("alert-close").addEventListener("click", () => dispatch("alert", null));

@@ -228,29 +228,54 @@ export function variantsList(variants) {
 /** The beam as lists within lists, a word each, its probability after those before it on the edge to it. `text` is what it
  *  said in the end. */
 export function wordTree(tree, text) {
-  const best = bestPath(tree, text);
-  const words = element("div", { class: "tree" }, element("span", { class: "root" }), branches(tree, best));
+  const root = ordered(tree, bestPath(tree, text));
+  const rows = rowsOf(root);
+  const words = element("div", { class: "tree" }, placed(element("span", { class: "root" }), 1, 1), ...branches(root, 1, rows));
   return element("div", { class: "wide", role: "group", "aria-label": "The beam as a tree of words", tabindex: "0" }, words); // keys scroll it
 }
 
-/** The way to the text goes straight on. */
-function branches({ children }, best) {
-  const ordered = [...children].sort((one, other) => best.has(other) - best.has(one));
-  return element("ul", {}, ...ordered.map((child) => branch(child, best)));
+/** The best way comes first, and so goes straight on. */
+function ordered(node, best) {
+  const children = [...node.children].sort((one, other) => best.has(other) - best.has(one));
+  return { ...node, isBest: best.has(node), children: children.map((child) => ordered(child, best)) };
+}
+
+/** Node -> row: from every word the first that follows is in its row, and the others are below, as near as there is room. */
+function rowsOf(node, depth = 0, free = [], rows = new Map()) {
+  const way = [];
+  for (let next = node; next; next = next.children[0]) way.push(next);
+  const row = Math.max(...way.map((_, step) => free[depth + step] ?? 1));
+  way.forEach((one, step) => rows.set(one, row) && (free[depth + step] = row + 1));
+  for (const [step, one] of [...way.entries()].reverse()) {
+    for (const child of one.children.slice(1)) rowsOf(child, depth + step + 1, free, rows);
+  }
+  return rows;
+}
+
+function branches(node, column, rows) {
+  if (!node.children.length) return [];
+  const stem = placed(element("span", { class: "stem" }), column + 1, `${rows.get(node)} / ${rows.get(node.children.at(-1)) + 1}`);
+  return [stem, element("ul", {}, ...node.children.map((child) => branch(child, column + 1, rows)))];
 }
 
 /** No word: the end of what is said. */
-function branch(node, best) {
+function branch(node, column, rows) {
   const edge = element("span", { class: "edge" }, decimal(node.probability));
   edge.style.setProperty("--probability", node.probability);
   const word = node.word ? element("bdi", { class: "word" }, node.word) : element("span", { class: "end", role: "img", "aria-label": "end" });
-  const below = node.children.length ? [branches(node, best)] : [];
-  return element("li", best.has(node) ? { class: "best" } : {}, edge, word, ...below);
+  const cell = element("span", { class: node.children.length ? "cell on" : "cell" }, edge, word);
+  return element("li", node.isBest ? { class: "best" } : {}, placed(cell, column, rows.get(node)), ...branches(node, column, rows));
+}
+
+function placed(cell, column, row) {
+  cell.style.gridColumn = column;
+  cell.style.gridRow = row;
+  return cell;
 }
 
 /** The nodes on the way to `text`, by the likeliest of the ways that read so. */
 function bestPath(tree, text) {
-  const reads = ({ path }) => path.at(-1)?.word === "" && letters(path.map(({ word }) => word).join("")) === letters(text);
+  const reads = ({ path }) => letters(path.map(({ word }) => word).join("")) === letters(text);
   const likeliest = endsOf(tree).filter(reads).sort((one, other) => other.probability - one.probability)[0];
   return new Set(likeliest?.path);
 }
@@ -260,5 +285,5 @@ function endsOf(node, path = [], probability = 1) {
   return node.children.flatMap((child) => endsOf(child, [...path, child], probability * child.probability));
 }
 
-/** A word of the model lacks the spaces and capitals that reading it back gave the text. */
-const letters = (text) => text.toLowerCase().replace(/[^\p{L}\p{N}]/gu, "");
+/** The model's words lack the spaces and capitals that the text was given. */
+const letters = (text) => text.toLowerCase().replace(/\s/g, "");
