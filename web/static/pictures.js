@@ -155,8 +155,8 @@ function barsOf(points) {
   const most = Math.max(...points.map(({ moved }) => moved ?? 0), Number.MIN_VALUE);
   return points.map(({ speaker, moved }, place) => {
     const height = Math.max(1, (28 * (moved ?? 0)) / most);
-    const bar = drawn("rect", { class: "bar", x: place + 0.15, y: 30 - height, width: 0.7, height });
-    return drawn("g", { class: `step ${speaker}` }, drawn("rect", { class: "reach", x: place, y: 0, width: 1, height: 30 }), bar);
+    const rise = drawn("rect", { class: "rise", x: place + 0.15, y: 30 - height, width: 0.7, height });
+    return drawn("g", { class: `step ${speaker}` }, drawn("rect", { class: "reach", x: place, y: 0, width: 1, height: 30 }), rise);
   });
 }
 
