@@ -67,7 +67,7 @@ export class Panel {
   /** `turns` are those of the active branch. */
   show(conversation, turns, isOnline) {
     const isAnother = conversation !== this.#conversation;
-    if (isAnother) this.#picture = null;
+    if (isAnother) this.#forgetPath();
     if (isAnother || (isOnline && !this.#isOnline)) this.#asked = {};
     if (turns.at(-1)?.id !== this.#turns.at(-1)?.id) this.#reply = null;
     this.#conversation = conversation;
@@ -127,6 +127,11 @@ export class Panel {
     if (reply.id !== this.#shown) this.#forget(reply);
     return this.#ask("why", reply.id, "reply.explain", { reply_id: reply.id }, ({ candidates }) =>
       candidates.length ? candidatesTable(candidates) : [element("p", { class: "nothing" }, NO_CHOICE)]);
+  }
+
+  #forgetPath() {
+    this.#picture = null;
+    this.#fill("path", []);
   }
 
   #forget(reply) {
