@@ -240,14 +240,14 @@ def generate(model: Any, history: torch.Tensor) -> None:
 
 
 def chatterbot(statements: int) -> tuple[float, str]:
-    from chatterbot import ChatBot
+    from chatterbot import ChatBot, tagging
     from chatterbot.conversation import Statement
 
     with tempfile.TemporaryDirectory() as folder:
         bot = ChatBot(
             "peer",
             database_uri=f"sqlite:///{folder}/peer.db",
-            tagger="chatterbot.tagging.LowercaseTagger",
+            tagger=tagging.LowercaseTagger,
             read_only=True,
         )
         texts = [sentence(8, number) for number in range(statements + 1)]

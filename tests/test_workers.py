@@ -71,7 +71,9 @@ def workers(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
     if "postgresql" in request.param:
         database = request.getfixturevalue("postgres").create_database()
     if request.param == "one server":
-        started = Workers([echo_server(database, DELAY, CHATBOT_WORKERS="2")], database)
+        # Which worker takes a connection is the system's choice: `connect` opens some in vain.
+        limits = {"CHATBOT_WORKERS": "2", "CHATBOT_CONNECTIONS_PER_USER": "100"}
+        started = Workers([echo_server(database, DELAY, **limits)], database)
     else:
         started = two_servers(database, request.getfixturevalue("valkey"))
     yield started
