@@ -72,7 +72,7 @@ def test_every_route_is_documented(app: Flask) -> None:
         (method.lower(), re.sub(r"<(?:\w+:)?(\w+)>", r"{\1}", rule.rule))
         for rule in app.url_map.iter_rules()
         for method in rule.methods or ()
-        if method not in ("HEAD", "OPTIONS") and not rule.rule.startswith(("/static", "/operator"))
+        if method not in ("HEAD", "OPTIONS") and not rule.rule.startswith("/static")
     }
     assert {(route.method, route.path) for route in ROUTES} == served
 
@@ -83,6 +83,14 @@ def test_every_event_is_documented(app: Flask) -> None:
     received = {name for name, operation in documented.items() if operation["action"] == "receive"}
     assert received == {"connect", *RECEIVED} == set(handlers) - {"disconnect", "*"}
     assert documented.keys() - received == SENT.keys()
+
+
+def test_no_name_is_given_to_two_shapes() -> None:
+    over_http, over_sockets = (
+        document["components"]["schemas"] for document in (openapi(), asyncapi("localhost", is_secure=False))
+    )
+    for name in over_http.keys() & over_sockets.keys():
+        assert over_http[name] == over_sockets[name]
 
 
 def test_the_page_names_every_route_and_event_and_runs_nothing(browser: FlaskClient) -> None:

@@ -11,6 +11,20 @@ from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
 from web.completion_protocol import Chunk, Completion, CompletionRequest, FaultAnswer, Model, Models
+from web.operator_protocol import (
+    COOKIE,
+    CSRF_HEADER,
+    Better,
+    Checkpoints,
+    Dullness,
+    OfReview,
+    Overview,
+    Promote,
+    Retrain,
+    Reviews,
+    Runs,
+    SignIn,
+)
 from web.protocol import (
     FROM_CLIENT,
     FROM_RASA,
@@ -18,16 +32,18 @@ from web.protocol import (
     STATUS,
     TO_RASA,
     Conversations,
+    Done,
     Hello,
     Nothing,
     Ready,
     Refusal,
+    Sent,
 )
 
 RECEIVED, SENT = FROM_CLIENT | FROM_RASA, FROM_SERVER | TO_RASA
 
 Document = dict[str, Any]
-Security = Literal["nobody", "token", "key", "operator"]
+Security = Literal["nobody", "token", "key", "operator", "session", "change"]
 
 REF = "#/components/schemas/{model}"
 SECURITY: dict[Security, list[dict[str, list[str]]]] = {
@@ -35,6 +51,8 @@ SECURITY: dict[Security, list[dict[str, list[str]]]] = {
     "token": [{"token": []}],
     "key": [{"key": []}, {}],
     "operator": [{"operator": []}],
+    "session": [{"session": []}],
+    "change": [{"session": [], "csrf": []}],
 }
 
 
@@ -51,7 +69,7 @@ class Anything(BaseModel, extra="allow"):
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """One HTTP operation; `answer` is a model, or the media type of what has none."""
+    """One HTTP operation; `answer` and `fault` are models, or the media types of what has none."""
 
     method: str
     path: str
@@ -61,7 +79,18 @@ class Route:
     body: type[BaseModel] | None = None
     stream: type[BaseModel] | None = None
     refused: tuple[str, ...] = ("unauthenticated", "forbidden")
-    fault: type[BaseModel] = Refusal
+    fault: type[BaseModel] | str = Refusal
+    takes: str = "application/json"
+    status: int = 200
+
+
+def _told(name: str, summary: str, answer: type[Sent]) -> Route:
+    return Route("get", f"/operator/api/{name}", summary, answer, "session", refused=("unauthenticated",))
+
+
+def _decided(name: str, summary: str, body: type[BaseModel], *more: str) -> Route:
+    refused = ("invalid", "unauthenticated", "forbidden", "too_large", "internal", *more)
+    return Route("post", f"/operator/api/{name}", summary, Done, "change", body, refused=refused)
 
 
 _ASKED = ("invalid", "unauthenticated", "forbidden", "not_found", "too_large", "rate_limited", "internal", "overloaded")
@@ -104,18 +133,43 @@ ROUTES = (
     Route("get", "/api/asyncapi.json", "The Socket.IO protocol", Anything, "nobody", refused=()),
     Route("get", "/api/docs", "Both, to read", "text/html", "nobody", refused=()),
     Route("get", "/", "The chat", "text/html", "nobody", refused=()),
+    Route("get", "/operator", "The operator's page, or where to sign in", "text/html", "nobody", refused=()),
+    Route(
+        "post",
+        "/operator/sign-in",
+        "Sign in as the operator; the page then has what goes into X-CSRF-Token, in its meta csrf-token",
+        "text/html",
+        "nobody",
+        SignIn,
+        refused=("unauthenticated", "rate_limited"),
+        fault="text/html",
+        takes="application/x-www-form-urlencoded",
+        status=303,
+    ),
+    _told("overview", "What there was on each of the last 30 days, and what was thought of it", Overview),
+    _told("dullness", "How dull the replies of each checkpoint were", Dullness),
+    _told("reviews", "Disliked replies to better", Reviews),
+    _told("runs", "Retrainings, and the one that is at work", Runs),
+    _told("models", "The checkpoints, and which of them were live", Checkpoints),
+    _decided("better", "Say what a disliked reply should have been", Better, "not_found"),
+    _decided("leave-out", "Have a disliked reply not learned from", OfReview, "not_found"),
+    _decided("retrain", "Retrain, or go on with what was stopped", Retrain, "busy"),
+    _decided("stop", "Stop the retraining that this server started", Nothing, "not_found"),
+    _decided("promote", "Make a checkpoint live", Promote, "not_found"),
+    _decided("rollback", "Make the one live that was before", Nothing),
+    _decided("sign-out", "End the operator's session", Nothing),
 )
 
 
 def openapi() -> Document:
-    """OpenAPI 3.1 of all that is asked over HTTP, but for the operator's page, which is nobody else's."""
+    """OpenAPI 3.1 of all that is asked over HTTP."""
     paths: Document = {}
     for route in ROUTES:
         paths.setdefault(route.path, {})[route.method] = _operation(route)
     models = [model for route in ROUTES for model in (route.answer, route.body, route.stream, route.fault)]
     return {
         "openapi": "3.1.0",
-        "info": _info("The REST beside the websocket, and the interface that OpenAI's clients know."),
+        "info": _info("The REST beside the websocket, the interface that OpenAI's clients know, the operator's page."),
         "servers": [{"url": "/"}],
         "paths": paths,
         "components": {
@@ -124,6 +178,8 @@ def openapi() -> Document:
                 "token": _bearer("A user's token, from `ready`, or an API key with the scope read."),
                 "operator": _bearer("The operator's token, which the server keeps in its file admin-token."),
                 "key": _bearer("An API key with the scope chat, or a user's token; anything, where no key was made."),
+                "session": {"type": "apiKey", "in": "cookie", "name": COOKIE},
+                "csrf": {"type": "apiKey", "in": "header", "name": CSRF_HEADER},
             },
         },
     }
@@ -140,10 +196,10 @@ def _operation(route: Route) -> Document:
         "summary": route.summary,
         "security": SECURITY[route.security],
         "parameters": [_parameter(part[1:-1]) for part in route.path.split("/") if part.startswith("{")],
-        "responses": {"200": {"description": "As asked", "content": _content(route)}} | _refusals(route),
+        "responses": {str(route.status): {"description": "As asked", "content": _answer(route)}} | _refusals(route),
     }
     if route.body:
-        operation["requestBody"] = {"required": True, "content": {"application/json": {"schema": _ref(route.body)}}}
+        operation["requestBody"] = {"required": True, "content": {route.takes: {"schema": _ref(route.body)}}}
     return operation
 
 
@@ -152,22 +208,26 @@ def _parameter(name: str) -> Document:
     return {"name": name, "in": "path", "required": True, "schema": schema}
 
 
-def _content(route: Route) -> Document:
-    if isinstance(route.answer, str):
-        return {route.answer: {"schema": {"type": "string"}}}
-    content: Document = {"application/json": {"schema": _ref(route.answer)}}
-    return content | ({"text/event-stream": {"schema": {"type": "string"}}} if route.stream else {})
+def _answer(route: Route) -> Document:
+    return _content(route.answer) | (_content("text/event-stream") if route.stream else {})
+
+
+def _content(kind: type[BaseModel] | str) -> Document:
+    if isinstance(kind, str):
+        return {kind: {"schema": {"type": "string"}}}
+    return {"application/json": {"schema": _ref(kind)}}
 
 
 def _refusals(route: Route) -> Document:
     """By HTTP status, of which several codes may share one."""
     if route.answer is Health:
-        return {"503": {"description": "It is not", "content": _content(route)}}
-    content = {"application/json": {"schema": _ref(route.fault)}}
+        return {"503": {"description": "It is not", "content": _content(route.answer)}}
     refused: dict[str, list[str]] = {}
     for code in route.refused:
         refused.setdefault(str(STATUS[code]), []).append(code)
-    return {status: {"description": ", ".join(codes), "content": content} for status, codes in refused.items()}
+    return {
+        status: {"description": ", ".join(codes), "content": _content(route.fault)} for status, codes in refused.items()
+    }
 
 
 def asyncapi(host: str, is_secure: bool) -> Document:

@@ -10,27 +10,51 @@ from dataclasses import asdict
 from datetime import UTC, datetime, time, timedelta
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from flask import Blueprint, Flask, Response, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
-from pydantic import AfterValidator, Field, ValidationError
+from pydantic import ValidationError
 from werkzeug.exceptions import RequestEntityTooLarge
 
 from chatbot.dullness import live_dullness
 from chatbot.history import NotFoundError, TrainingRun
+from chatbot.history import Review as StoredReview
 from chatbot.home import home
 from data.vocabulary import Vocabulary
 from web.admin import SESSION_SECONDS, Sessions, admin_token
 from web.config import Settings
 from web.conversations import ConversationService
-from web.protocol import Id, Nothing, Payload, ProtocolError, Utterance, refusal_of
+from web.operator_protocol import (
+    COOKIE,
+    CSRF_HEADER,
+    Better,
+    Checkpoints,
+    Child,
+    Day,
+    Dullness,
+    DullReplies,
+    DullWindow,
+    OfReview,
+    Opinion,
+    Overview,
+    Promotable,
+    Promote,
+    Promoted,
+    Retrain,
+    Review,
+    Reviews,
+    Run,
+    Runs,
+    SaidBefore,
+    SignIn,
+)
+from web.protocol import Nothing, Payload, ProtocolError, Sent, refusal_of
 from web.retraining import Retraining
 
 if TYPE_CHECKING:
     from chatbot.checkpoint import Promotion
 
-COOKIE = "operator"
 DAYS = 30
 TURNS = 5_000  # the dullness of so many turns is looked at
 REVIEWS, RUNS, PROMOTIONS = 10, 20, 20
@@ -39,22 +63,6 @@ AT_WORK = {"running", "stopping", "elsewhere"}
 COUNTS = ("conversations", "turns", "thumbs_up", "thumbs_down", "bettered")
 
 Body = TypeVar("Body", bound=Payload)
-
-
-class OfReply(Payload):
-    reply_id: Id
-
-
-class Better(OfReply):
-    better_text: Annotated[Utterance, AfterValidator(str.strip)]
-
-
-class Retrain(Payload):
-    promote: bool
-
-
-class Promote(Payload):
-    checkpoint: Annotated[str, Field(max_length=200)]
 
 
 class Operator:
@@ -78,7 +86,7 @@ class Operator:
         self._get("models", self._models)
         self._post("sign-out", Nothing, self._sign_out)
         self._post("better", Better, self._better)
-        self._post("leave-out", OfReply, self._leave_out)
+        self._post("leave-out", OfReview, self._leave_out)
         self._post("retrain", Retrain, self._retrain)
         self._post("stop", Nothing, self._stop)
         self._post("promote", Promote, self._promote)
@@ -86,16 +94,16 @@ class Operator:
         self._routes.after_request(_keep_nowhere)
         app.register_blueprint(self._routes)
 
-    def _get(self, name: str, tell: Callable[[], dict[str, Any]]) -> None:
+    def _get(self, name: str, tell: Callable[[], Sent]) -> None:
         def view() -> ResponseReturnValue:
             self._require_session()
-            return tell()
+            return tell().model_dump()
 
         self._routes.add_url_rule(f"/api/{name}", name, view)
 
     def _post(self, name: str, model: type[Body], act: Callable[[Body], None]) -> None:
         def view() -> ResponseReturnValue:
-            csrf = request.headers.get("X-CSRF-Token", "")
+            csrf = request.headers.get(CSRF_HEADER, "")
             if not hmac.compare_digest(csrf.encode(), self._require_session().encode()):
                 raise ProtocolError("forbidden", "This did not come from the operator's page; reload it.")
             act(self._body(model))
@@ -130,7 +138,7 @@ class Operator:
     def _given_token(self) -> str:
         request.max_content_length = self.settings.event_bytes
         try:
-            return request.form.get("token", "")
+            return SignIn.model_validate(request.form.to_dict()).token
         except RequestEntityTooLarge:
             return ""
 
@@ -158,29 +166,30 @@ class Operator:
 
     # Live traffic
 
-    def _overview(self) -> dict[str, Any]:
+    def _overview(self) -> Overview:
         today = datetime.now(UTC).date()
         since = datetime.combine(today - timedelta(days=DAYS - 1), time(), UTC)
         days = [(since + timedelta(days=place)).date().isoformat() for place in range(DAYS)]
         activity = self.service.history.activity(since)
         nothing = dict.fromkeys(COUNTS, 0)
-        return {
-            "days": [{"day": day, **activity.get(day, nothing)} for day in days],
-            "checkpoints": [asdict(opinion) for opinion in self.service.history.opinions(since)],
-        }
+        opinions = self.service.history.opinions(since)
+        return Overview(
+            days=[Day(day=day, **activity.get(day, nothing)) for day in days],
+            checkpoints=[Opinion(**asdict(opinion)) for opinion in opinions],
+        )
 
-    def _dullness(self) -> dict[str, Any]:
+    def _dullness(self) -> Dullness:
         now = datetime.now(UTC)
         turns = self.service.history.recent_turns(now - max(WINDOWS.values()), TURNS)
         windows = {name: now - width for name, width in WINDOWS.items()}
         found = live_dullness(turns, windows, cache(self._vocabulary_of))
-        return {
-            "windows": [
-                {"window": name, "checkpoints": [{"checkpoint": who, **asdict(one)} for who, one in rows.items()]}
-                for name, rows in found.items()
-            ],
-            "oldest": turns[0].created_at.isoformat() if len(turns) == TURNS else None,
-        }
+        boards = [
+            DullWindow(
+                window=name, checkpoints=[DullReplies(checkpoint=who, **asdict(one)) for who, one in rows.items()]
+            )
+            for name, rows in found.items()
+        ]
+        return Dullness(windows=boards, oldest=turns[0].created_at.isoformat() if len(turns) == TURNS else None)
 
     def _vocabulary_of(self, checkpoint: str) -> Vocabulary | None:
         """That of the checkpoint that answered, as long as it is kept."""
@@ -195,23 +204,10 @@ class Operator:
 
     # Replies to review
 
-    def _reviews(self) -> dict[str, Any]:
+    def _reviews(self) -> Reviews:
         counts = self.service.history.count_reviews()
-        reviews = self.service.history.reviews(REVIEWS)
-        return {
-            "reviews": [
-                {
-                    "reply_id": review.reply_id,
-                    "text": review.text,
-                    "checkpoint": review.checkpoint,
-                    "created_at": review.created_at.isoformat(),
-                    "context": [{"speaker": speaker, "text": text} for speaker, text in review.context],
-                }
-                for review in reviews
-            ],
-            "to_review": counts[True],
-            "private": counts[False],
-        }
+        reviews = [_review(review) for review in self.service.history.reviews(REVIEWS)]
+        return Reviews(reviews=reviews, to_review=counts[True], private=counts[False])
 
     def _better(self, body: Better) -> None:
         most = self.settings.message_characters
@@ -221,7 +217,7 @@ class Operator:
             )
         self._set_feedback(body.reply_id, -1, body.better_text)
 
-    def _leave_out(self, body: OfReply) -> None:
+    def _leave_out(self, body: OfReview) -> None:
         """Neither learned nor trained against, as if nobody had said anything about it."""
         self._set_feedback(body.reply_id, 0, None)
 
@@ -234,13 +230,13 @@ class Operator:
 
     # Training runs
 
-    def _runs(self) -> dict[str, Any]:
-        child = self.retraining.describe()
+    def _runs(self) -> Runs:
+        child = Child(**self.retraining.describe())
         runs = [_run(run) for run in self.service.history.runs(RUNS)]
         for run in runs:
-            if run["status"] == "running" and child["state"] not in AT_WORK:
-                run["status"] = "interrupted"  # whoever was at it died before it could write so
-        return {"runs": runs, "child": child}
+            if run.status == "running" and child.state not in AT_WORK:
+                run.status = "interrupted"  # whoever was at it died before it could write so
+        return Runs(runs=runs, child=child)
 
     def _retrain(self, body: Retrain) -> None:
         try:
@@ -253,28 +249,28 @@ class Operator:
 
     # Models; what loads torch is imported here, since a server of another engine needs none
 
-    def _models(self) -> dict[str, Any]:
+    def _models(self) -> Checkpoints:
         from chatbot.checkpoint import SHIPPED, live_id, promotions
 
         made = promotions()[::-1]
         latest = {promotion.checkpoint_id: promotion.at.isoformat() for promotion in reversed(made)}
         runs = {run.checkpoint: run for run in self._candidates()}
         found = [
-            {
-                "checkpoint": checkpoint,
-                "shipped": folder == SHIPPED,
-                "promoted_at": latest.get(checkpoint),
-                "verdict": runs[checkpoint].status if checkpoint in runs else None,
-                "parent": runs[checkpoint].parent_checkpoint if checkpoint in runs else None,
-            }
+            Promotable(
+                checkpoint=checkpoint,
+                shipped=folder == SHIPPED,
+                promoted_at=latest.get(checkpoint),
+                verdict=runs[checkpoint].status if checkpoint in runs else None,
+                parent=runs[checkpoint].parent_checkpoint if checkpoint in runs else None,
+            )
             for checkpoint, folder in self._folders().items()
         ]
-        return {
-            "answering": self.service.engine.checkpoint.id,
-            "live": live_id(),
-            "checkpoints": sorted(found, key=lambda one: str(one["promoted_at"] or ""), reverse=True),
-            "promotions": [_promotion(promotion) for promotion in made[:PROMOTIONS]],
-        }
+        return Checkpoints(
+            answering=self.service.engine.checkpoint.id,
+            live=live_id(),
+            checkpoints=sorted(found, key=lambda one: one.promoted_at or "", reverse=True),
+            promotions=[_promotion(promotion) for promotion in made[:PROMOTIONS]],
+        )
 
     def _candidates(self) -> list[TrainingRun]:
         """The runs whose checkpoint is still there."""
@@ -322,26 +318,36 @@ def _folder_of(run: TrainingRun) -> Path:
     return home() / "retrain" / run.id / "checkpoint"
 
 
-def _run(run: TrainingRun) -> dict[str, Any]:
-    return {
-        "id": run.id,
-        "status": run.status,
-        "parent": run.parent_checkpoint,
-        "checkpoint": run.checkpoint,
-        "started_at": run.started_at.isoformat(),
-        "updated_at": run.updated_at.isoformat(),
-        "progress": run.progress,
-        "report": run.report,
-    }
+def _review(review: StoredReview) -> Review:
+    return Review(
+        reply_id=review.reply_id,
+        text=review.text,
+        checkpoint=review.checkpoint,
+        created_at=review.created_at.isoformat(),
+        context=[SaidBefore(speaker=speaker, text=text) for speaker, text in review.context],  # type: ignore[arg-type]
+    )
 
 
-def _promotion(promotion: "Promotion") -> dict[str, Any]:
-    return {
-        "checkpoint": promotion.checkpoint_id,
-        "before": promotion.before,
-        "at": promotion.at.isoformat(),
-        "rollback": promotion.is_rollback,
-    }
+def _run(run: TrainingRun) -> Run:
+    return Run(
+        id=run.id,
+        status=run.status,
+        parent=run.parent_checkpoint,
+        checkpoint=run.checkpoint,
+        started_at=run.started_at.isoformat(),
+        updated_at=run.updated_at.isoformat(),
+        progress=run.progress,
+        report=run.report,
+    )
+
+
+def _promotion(promotion: "Promotion") -> Promoted:
+    return Promoted(
+        checkpoint=promotion.checkpoint_id,
+        before=promotion.before,
+        at=promotion.at.isoformat(),
+        rollback=promotion.is_rollback,
+    )
 
 
 def _keep_nowhere(response: Response) -> Response:
