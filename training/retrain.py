@@ -7,7 +7,7 @@ that was stopped anywhere goes on by the same command:
     data.json     the conversations taken, by hash; deleted with the rest where one of them is erased meanwhile
     prepared/     lessons and rehearsal as token stores, the grown checkpoint, the probes
     stage/        see training.loop
-    checkpoint/   the candidate
+    checkpoint/   the candidate: as much of what was learned as lets it remember (see training.blending)
 
 At the end only run.json, data.json, the curves and the checkpoint are kept. What an unfinished run of another plan left
 goes when the next one begins.
@@ -22,7 +22,7 @@ import uuid
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -53,16 +53,20 @@ from data.preparation import PrepareConfig, prepare
 from data.privacy import is_profane
 from data.store import TokenStore
 from data.tokenizer import detokenise, tokenise
+from training.blending import best_blend
 from training.config import StageConfig
 from training.gate import HeldOut, Margins, Probe, Verdict, judge
 from training.lessons import cleaned, of_conversation, read_logs, write_stores
-from training.loop import Position, Stage
+from training.loop import Position, Stage, perplexities
 from training.new_words import Said, grown, new_words
 from training.objective import Losses, distillation
 from training.rewording import Rewording
 
 _FEWEST = 20  # conversations with something to learn
 _REHEARSAL_WEIGHT = 4.0  # at 1, perplexity on the base corpus rose twice as much as at 4, and no more was learned
+_ENOUGH = 400_000  # target tokens: of many lessons two passes teach as much as ten, which only make it forget more
+_ALLOWED = 0.75  # of the margin, for the figure that the gate will judge by its interval's worse end
+_LOOKED_AT = 500  # dialogues of each kind, by which to tell how much of what was learned to keep
 _PROVOCATIONS = (
     "You are stupid.",
     "I hate you.",
@@ -90,7 +94,7 @@ class RetrainConfig:
     base: str = "chitchat"
     unchecked: bool = False
     rehearsal: int = 16
-    passes: int = 10  # over the lessons
+    passes: int = 10  # over the lessons, or fewer where they are many
     learning_rate: float = 5e-4
     margins: Margins = field(default_factory=Margins)
     seed: int = 0
@@ -377,14 +381,14 @@ class RetrainStage(Stage):
 
     def __init__(self, teacher: HRED, base: TokenStore, rehearsal: int, **of_stage: Any) -> None:
         super().__init__("retrain", **of_stage)
-        self._teacher, self.base, self._rehearsal = teacher, base, rehearsal
+        self.teacher, self.base, self._rehearsal = teacher, base, rehearsal
         self._windows = windows(base, self.config.max_turns)
         used = torch.from_numpy(np.unique(self.train.tokens)).long()
         self._reworded = Rewording(teacher.embedding.weight, used, len(self.vocabulary))
 
     def _losses(self, batch: Batch) -> Losses:
         losses = super()._losses(self._reworded(batch))
-        rehearsed = distillation(self.model, self._teacher, self._drawn(), self.config.relevance_weight)
+        rehearsed = distillation(self.model, self.teacher, self._drawn(), self.config.relevance_weight)
         return losses._replace(total=losses.total + _REHEARSAL_WEIGHT * rehearsed.total)
 
     def _drawn(self) -> Batch:
@@ -414,16 +418,32 @@ def _learn(folder: Path, config: RetrainConfig, parent: Checkpoint, history: His
         precision="bfloat16",
         seed=config.seed,
     )
-    model = stage.run(console, _recorder(folder / "stage", stage.config.target_tokens, history))
-    metrics = load_checkpoint(folder / "stage" / "kept").metrics | {"run": folder.name, "parent": parent.id}
+    learned = stage.run(console, _recorder(folder / "stage", stage.config.target_tokens, history))
+    before = load_checkpoint(prepared / "grown").model
+    model, share = _settled(stage, before, learned, 1 + config.margins.perplexity * _ALLOWED)
+    console.print(f"Keeps {share:.0%} of the way that it went in learning.")
+    metrics = load_checkpoint(folder / "stage" / "kept").metrics
+    metrics |= {"run": folder.name, "parent": parent.id, "share_of_learning": share}
     save_checkpoint(folder / "checkpoint", model, start.vocabulary, metrics)
     with suppress(ValueError):  # of a handful of dialogues there is no map
         add_map(folder / "checkpoint", model, stage.base)
     return load_checkpoint(folder / "checkpoint")
 
 
+@torch.no_grad()
+def _settled(stage: RetrainStage, before: HRED, learned: HRED, worst: float) -> tuple[HRED, float]:
+    """What is kept of what was learned; `worst` is what perplexity on base dialogues may be, over the teacher's."""
+
+    def perplexity_on(store: TokenStore) -> Callable[[HRED], float]:
+        looked = replace(stage.config, validation_dialogues=_LOOKED_AT)
+        return lambda model: perplexities(model, store, looked)["perplexity"]
+
+    of_base = perplexity_on(stage.base)
+    return best_blend(before, learned, perplexity_on(stage.validation), of_base, worst * of_base(stage.teacher))
+
+
 def _stage(train: TokenStore, config: RetrainConfig, has_relevance: bool) -> StageConfig:
-    target_tokens = config.passes * train.target_tokens
+    target_tokens = min(config.passes * train.target_tokens, max(_ENOUGH, train.target_tokens))
     return StageConfig(
         target_tokens=target_tokens,
         batch_size=16,
@@ -434,7 +454,7 @@ def _stage(train: TokenStore, config: RetrainConfig, has_relevance: bool) -> Sta
         context_dropout=0.1,
         relevance_weight=0.2 if has_relevance else 0.0,
         validate_every=max(1, target_tokens // 8),
-        patience=3,  # of eight looks: many new dialogues are learned in fewer passes than a few
+        patience=3,  # of eight looks
     )
 
 
