@@ -1,4 +1,5 @@
-// The page's own use of the client: who it is in this browser, and what it missed. What arrives is dispatched as it is.
+// The page's and the widget's use of the client: who one is in this browser, and what was missed. What arrives is
+// dispatched as it is.
 import { ChatClient, ChatError } from "./client.js";
 import { isBehind } from "./conversation.js";
 
@@ -11,13 +12,15 @@ const PAGES = 50; // asked for at once
 export class Connection {
   #chat;
   #store;
+  #address;
   #token; // the one of this connection
   #key; // the same
   #catchingUp = new Set();
 
-  constructor(store) {
+  constructor(store, address) {
     this.#store = store;
-    this.#chat = new ChatClient(location.origin, { timeout: ANSWER_MS, auth: () => this.#introduction() });
+    this.#address = address;
+    this.#chat = new ChatClient(address, { timeout: ANSWER_MS, auth: () => this.#introduction() });
     this.#chat.on("ready", (ready) => this.#admitted(ready));
     this.#chat.on("event", (event) => store.dispatch("event", event));
     this.#chat.on("reply.delta", (delta) => store.dispatch("delta", delta));
@@ -41,7 +44,8 @@ export class Connection {
   /** One conversation, or all of this person's, as a file of chat JSONL. */
   async export(id) {
     const headers = { Authorization: `Bearer ${localStorage.getItem(TOKEN)}` };
-    const answer = await fetch(id ? `/api/conversations/${id}/export` : "/api/export", { headers }).catch(() => null);
+    const path = id ? `/api/conversations/${id}/export` : "/api/export";
+    const answer = await fetch(this.#address + path, { headers }).catch(() => null);
     if (!answer) throw new ChatError({ code: "offline" });
     if (!answer.ok) throw new ChatError((await answer.json()).error);
     return answer.blob();
@@ -58,6 +62,17 @@ export class Connection {
     } finally {
       this.#catchingUp.delete(id);
     }
+  }
+
+  /** Whether the server is there but does not answer to pages of this site. A browser says of either only that it failed; but
+   *  this very file may be read by all. */
+  async isRefused() {
+    const isRead = (url) => fetch(url, { cache: "no-store" }).then(() => true, () => false);
+    return (await isRead(import.meta.url)) && !(await isRead(`${this.#address}/readyz`));
+  }
+
+  close() {
+    this.#chat.close();
   }
 
   /** Asks as with a new key. */

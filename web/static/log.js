@@ -1,7 +1,6 @@
 // The conversation on the page: a live region that grows at its end and follows it, unless one reads further up. Of a long
 // one only a part is there, which goes with the scrolling.
 import { arrange } from "./elements.js";
-import { turnView } from "./turn.js";
 
 const NEAR_THE_END = 96; // px
 const AT_FIRST = 60; // turns
@@ -15,7 +14,7 @@ export class LogView {
   #region;
   #scroller;
   #toEnd;
-  #actions;
+  #makeView;
   #views = new Map(); // key -> { node, update, turn }
   #conversation;
   #turns = [];
@@ -24,11 +23,12 @@ export class LogView {
   #atEnd = true;
   #speaking;
 
-  constructor(region, scroller, toEnd, actions) {
+  /** `makeView(turn)` returns what shows a turn: { node, update(turn) }. */
+  constructor(region, scroller, toEnd, makeView) {
     this.#region = region;
     this.#scroller = scroller;
     this.#toEnd = toEnd;
-    this.#actions = actions;
+    this.#makeView = makeView;
     scroller.addEventListener("scroll", () => this.#scrolled(), { passive: true });
     new ResizeObserver(() => this.#atEnd && this.#scrollToEnd()).observe(scroller);
     toEnd.addEventListener("click", () => this.#goToEnd());
@@ -101,7 +101,7 @@ export class LogView {
   }
 
   #viewOf(turn) {
-    const view = this.#views.get(keyOf(turn)) ?? turnView(turn, this.#actions);
+    const view = this.#views.get(keyOf(turn)) ?? this.#makeView(turn);
     if (view.turn !== turn) view.update(turn);
     view.node.dataset.turn = turn.id ?? "";
     view.turn = turn;
@@ -114,13 +114,16 @@ export class LogView {
 
   /** Where the focus is, as the place of its turn and what its control is for: an alternative takes both over. */
   #focused() {
-    const turn = document.activeElement.closest?.("#log > article");
-    const place = [...this.#region.children].indexOf(turn);
-    return turn && { place, name: document.activeElement.dataset.name };
+    const place = [...this.#region.children].findIndex((turn) => turn.contains(this.#active));
+    return place >= 0 && { place, name: this.#active.dataset.name };
+  }
+
+  get #active() {
+    return this.#region.getRootNode().activeElement; // of the page, or of the shadow tree that this is in
   }
 
   #focusAgain({ place, name }) {
-    if (this.#region.contains(document.activeElement) && document.activeElement.checkVisibility()) return;
+    if (this.#region.contains(this.#active) && this.#active.checkVisibility()) return;
     const controls = this.#region.children[place]?.querySelectorAll(`[data-name="${name}"], .steps button`) ?? [];
     const usable = [...controls].filter((control) => !control.disabled && control.checkVisibility());
     const same = usable.find(({ dataset }) => dataset.name === name);

@@ -1,4 +1,5 @@
-// What a person reads when something did not work: one sentence for each error code of the protocol.
+// What a person reads when something did not work: one sentence for each error code of the protocol, and for what a client
+// finds out by itself.
 
 const sentences = {
   unauthenticated: () => "This server does not know this browser any more, so it starts afresh.",
@@ -13,6 +14,8 @@ const sentences = {
   draining: () => "The server is shutting down. Your message is kept and goes out when it is back.",
   internal: () => "Something went wrong on the server. Please try again.",
   offline: () => "There is no connection right now. Please try again in a moment.",
+  refused: () => `This chatbot does not answer on ${location.origin}: whoever runs it has to allow this site first.`,
+  locked: () => "This chatbot asks for a key, so it cannot be used here.",
   timeout: () => "The server is taking long to answer. Please wait a moment.",
 };
 

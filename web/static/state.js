@@ -3,7 +3,7 @@
 import { afterReconnect, applyDelta, applyEvent, applySync, unread } from "./conversation.js";
 
 export const initial = {
-  link: "connecting", // connecting | online | lost
+  link: "connecting", // connecting | online | lost; refused: this site may not
   locked: null, // why the server wants a key: a sentence, empty where none was given yet; null: it wants none
   limits: { message_characters: 4000 },
   conversations: [], // newest first

@@ -43,11 +43,18 @@ function userTurn(actions) {
     shown = turn;
     text.textContent = turn.text;
     node.dataset.status = turn.status;
-    remark.replaceChildren(...(turn.status === "refused" ? refusal(turn, actions) : [remarks[turn.status] ?? ""]));
+    remark.replaceChildren(...remarkOn(turn, actions));
     pencil.hidden = !turn.id;
     steps.update(turn);
   }
   return { node, update, edit };
+}
+
+/** How a turn stands, and what can be done about that. */
+export function remarkOn(turn, actions) {
+  if (turn.status === "refused") return refusal(turn, actions);
+  const words = remarks[turn.retrieved ? "retrieved" : turn.status] ?? "";
+  return turn.status === "failed" ? [words, textButton("Try again", () => actions.regenerate(turn))] : [words];
 }
 
 function refusal(message, actions) {
@@ -60,9 +67,8 @@ function botTurn(actions) {
   let shown;
   let given; // the rating asked for last, until it is shown: who writes a better reply does not wait for that
   const text = element("p", { class: "text", dir: "auto" });
-  const typing = element("p", { class: "typing", role: "img", "aria-label": "typing" }, ...dots());
+  const typing = typingSign();
   const remark = element("p", { class: "remark" });
-  const again = textButton("Try again", () => actions.regenerate(shown));
   const steps = stepper((id) => actions.choose(id));
   const copy = copyButton(() => shown.text);
   const thumbs = [thumb("up", "Good reply", 1), thumb("down", "Poor reply", -1)];
@@ -106,8 +112,7 @@ function botTurn(actions) {
     node.setAttribute("aria-busy", String(streaming));
     text.hidden = !turn.text;
     typing.hidden = !streaming || Boolean(turn.text);
-    const standing = turn.retrieved ? "retrieved" : turn.status;
-    remark.replaceChildren(remarks[standing] ?? "", ...(turn.status === "failed" ? [again] : []));
+    remark.replaceChildren(...remarkOn(turn, actions));
     better.textContent = `You’d rather it had said: ${turn.better_text}`;
     better.hidden = !turn.better_text || editor.form.isConnected;
     for (const { button, rating } of thumbs) button.setAttribute("aria-pressed", String(turn.rating === rating));
@@ -185,5 +190,9 @@ function named(name, control) {
   return control;
 }
 
-const speaker = (words) => element("span", { class: "unseen" }, words);
-const dots = () => [1, 2, 3].map(() => element("span", {}));
+export const speaker = (words) => element("span", { class: "unseen" }, words);
+
+export function typingSign() {
+  const dots = [1, 2, 3].map(() => element("span"));
+  return element("p", { class: "typing", role: "img", "aria-label": "typing" }, ...dots);
+}
