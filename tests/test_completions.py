@@ -2,22 +2,32 @@
 
 import json
 import socket
+import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
 import openai
 import pytest
+import requests
 from flask import Flask
 from flask.testing import FlaskClient
 
+from chatbot.history import open_history
+from chatbot.keys import Keys
 from chatbot.reply import ReplyRequest
-from tests.clients import ServerProcess, echo_server
+from tests.clients import ServerProcess, WireClient, echo_server
 from tests.echo_engine import EchoEngine
 from web.app import create_app, drain
 from web.completions import until
 from web.config import Settings
+from web.rates import OverloadedError, Places
+
+StartServer = Callable[..., ServerProcess]
 
 HELLO = [{"role": "user", "content": "Hello there"}]
 
@@ -115,12 +125,12 @@ def test_a_reply_that_fails_is_an_error_whole_and_streamed(client: openai.OpenAI
 
 
 def test_a_client_that_goes_away_stops_its_reply(tmp_path: Path) -> None:
-    """There is room for twenty-four, and each of these would take an hour."""
+    """One address has room for sixteen, and each of these would take an hour."""
     server = echo_server(f"sqlite:///{tmp_path}/chat.db", delay=1200.0)
     try:
         with openai.OpenAI(base_url=f"{server.url}/v1", api_key="x", max_retries=0, timeout=1) as client:
-            whole = [asking(server, stream=False) for _ in range(12)]
-            streamed = [asking(server, stream=True) for _ in range(12)]
+            whole = [asking(server, stream=False) for _ in range(8)]
+            streamed = [asking(server, stream=True) for _ in range(8)]
             assert comes_true(lambda: is_full(client))
             hang_up(whole)
             assert comes_true(lambda: not is_full(client))
@@ -170,6 +180,116 @@ def is_full(client: openai.OpenAI) -> bool:
 
 def comes_true(holds: Callable[[], bool]) -> bool:
     return any(holds() or time.sleep(0.1) for _ in range(100))
+
+
+# Many at once
+
+MANY = {"CHATBOT_PROXIES": "1", "CHATBOT_MESSAGES_PER_MINUTE": "100000", "CHATBOT_TOKENS_PER_MINUTE": "10000000"}
+
+
+def ask_from(server: ServerProcess, address: str) -> requests.Response:
+    """The head of a streamed answer, as a proxy asks for a client."""
+    body = {"model": "live", "messages": HELLO, "stream": True}
+    headers = {"X-Forwarded-For": address}
+    return requests.post(f"{server.url}/v1/chat/completions", json=body, headers=headers, stream=True, timeout=60)
+
+
+def test_a_flood_of_completions_leaves_room_for_all_others(start_server: StartServer, tmp_path: Path) -> None:
+    server = start_server(f"sqlite:///{tmp_path}/chat.db", delay=60.0, **MANY)
+    with ThreadPoolExecutor(60) as pool:
+        flood = list(pool.map(lambda _: ask_from(server, "192.0.2.1"), range(60)))
+    assert Counter(answer.status_code for answer in flood) == {200: 16, 503: 44}
+    for refused in (answer for answer in flood if answer.status_code == 503):
+        assert refused.headers["Retry-After"] == "1"
+        assert (refused.json()["error"]["type"], refused.json()["error"]["code"]) == ("server_error", "overloaded")
+    others = [ask_from(server, f"192.0.2.{number}") for number in (2, 3, 4, 5)]
+    assert {answer.status_code for answer in others} == {200}
+    with WireClient(server.url) as client:
+        assert all(client.send(client.create(), "Hello")["ok"] for _ in range(20))
+    for answer in (*flood, *others):
+        answer.close()
+
+
+def test_a_flood_of_messages_leaves_room_for_all_others(start_server: StartServer, tmp_path: Path) -> None:
+    server = start_server(f"sqlite:///{tmp_path}/chat.db", delay=60.0, CHATBOT_REPLIES="40", **MANY)
+    with WireClient(server.url) as many, WireClient(server.url) as one:
+
+        def flood(_: int) -> list[dict[str, Any]]:
+            with WireClient(server.url, token=many.token) as tab:
+                return [tab.send(tab.create(), "Hello") for _ in range(10)]
+
+        with ThreadPoolExecutor(4) as pool:
+            answers = [answer for found in pool.map(flood, range(4)) for answer in found]
+        refusals = [answer["error"] for answer in answers if not answer["ok"]]
+        assert len(refusals) == 20  # who has half of the places has as many as are left
+        assert {(refusal["code"], refusal["retry_after_ms"]) for refusal in refusals} == {("overloaded", 1000)}
+        assert one.send(one.create(), "Hello")["ok"]
+        answer = ask_from(server, "192.0.2.1")
+        assert answer.status_code == 200
+        answer.close()
+
+
+def test_who_talks_is_answered_while_others_ask_for_all_completions_they_can_get(
+    start_server: StartServer, tmp_path: Path
+) -> None:
+    server = start_server(f"sqlite:///{tmp_path}/chat.db", delay=0.05, CHATBOT_REPLIES="40", **MANY)
+    seen: Counter[int] = Counter()
+    enough = threading.Event()
+
+    def flood(number: int) -> None:
+        while not enough.is_set():
+            with ask_from(server, f"192.0.2.{number % 4}") as answer:
+                seen[answer.status_code] += bool(answer.content)
+
+    with ThreadPoolExecutor(48) as pool, WireClient(server.url) as client:
+        flooding = [pool.submit(flood, number) for number in range(48)]
+        conversation = client.create()
+        assert all(client.say(conversation, "Hello") == "You said: Hello" for _ in range(5))
+        enough.set()
+        for future in flooding:
+            future.result()
+    assert seen.keys() == {200, 503}
+
+
+def test_trials_have_no_places_beside_those_of_replies(start_server: StartServer, tmp_path: Path) -> None:
+    server = start_server(f"sqlite:///{tmp_path}/chat.db", delay=0.1, CHATBOT_REPLIES_PER_USER="1")
+    with WireClient(server.url) as client:
+        conversation = client.create()
+        said = client.send(conversation, "Hi")
+        client.reply_to(said)
+        client.send(client.create(), "word " * 600)
+        compared = client.call("reply.compare", conversation_id=conversation, reply_id=said["reply_id"])
+        assert compared["error"]["code"] == "rate_limited"
+        assert compared["error"]["retry_after_ms"] > 0
+
+
+def test_a_user_is_given_one_share_whichever_way_they_ask(start_server: StartServer, tmp_path: Path) -> None:
+    database = f"sqlite:///{tmp_path}/chat.db"
+    history = open_history(database)
+    key = Keys(history).create("an app", ("chat",))
+    server = start_server(database, delay=60.0, CHATBOT_REPLIES_PER_USER="2")
+    with WireClient(server.url, key=key) as client:
+        for _ in range(2):
+            client.send(client.create(), "Hello")
+        headers = {"Authorization": f"Bearer {client.token}"}
+        body = {"model": "live", "messages": HELLO}
+        refused = requests.post(f"{server.url}/v1/chat/completions", json=body, headers=headers, timeout=60)
+    assert (refused.status_code, refused.headers["Retry-After"]) == (429, "1")
+    assert refused.json()["error"]["code"] == "rate_limit_exceeded"
+    history.engine.dispose()
+
+
+def test_nobody_gets_another_place_who_has_as_many_as_are_left() -> None:
+    places, got = Places(32), Counter[str]()
+    with ExitStack() as held:
+        for who in "abcdefg":
+            with suppress(OverloadedError):
+                while True:
+                    held.enter_context(places.hold(who))
+                    got[who] += 1
+        assert got == {"a": 16, "b": 8, "c": 4, "d": 2, "e": 1, "f": 1}
+    with places.hold("g"):  # all of them are free again
+        pass
 
 
 # What the engine is asked

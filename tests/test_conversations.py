@@ -18,7 +18,8 @@ from tests.echo_engine import EchoEngine
 from tests.test_history import prepared_from, touched_before
 from web import conversations
 from web.config import Settings
-from web.conversations import ConversationService, OverloadedError
+from web.conversations import ConversationService
+from web.rates import OverloadedError
 
 Emitted = list[tuple[str, str, dict[str, Any]]]
 
@@ -126,8 +127,7 @@ def asked(service: ConversationService) -> list[str]:
 
 def test_beyond_its_capacity_a_worker_refuses_before_anything_is_kept(history: History, serve: Serve) -> None:
     service = serve(delay=60, replies=2)
-    user = history.add_user()[0]
-    for _ in range(2):
+    for user in (history.add_user()[0] for _ in range(2)):
         ask(service, user, "Hello")
     conversation = service.create(user, None)
     with pytest.raises(OverloadedError):
@@ -139,11 +139,10 @@ def test_beyond_its_capacity_a_worker_refuses_before_anything_is_kept(history: H
 
 def test_messages_that_come_all_at_once_are_not_let_in_beyond_the_capacity(history: History, serve: Serve) -> None:
     service = serve(delay=60, replies=5)
-    user = history.add_user()[0]
 
     def attempt(_: int) -> bool:
         with suppress(OverloadedError):
-            return bool(ask(service, user, "Hello"))
+            return bool(ask(service, history.add_user()[0], "Hello"))
         return False
 
     with ThreadPoolExecutor(12) as pool:

@@ -118,7 +118,7 @@ class Access:
         if not self.is_closed:
             return f"address {request.remote_addr}"
         if given and self._history.user_of(given):
-            return f"user {self._known(given).user_id}"
+            return self._known(given).user_id
         if given:
             return f"key {self._key_id(given, 'chat')}"
         raise ProtocolError("unauthenticated", "This server asks for an API key: Authorization: Bearer <key>.")

@@ -7,10 +7,9 @@ a network that follows no instructions leaves it out.
 import queue
 import select
 import socket
-import threading
 import time
 import uuid
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Self
@@ -40,7 +39,7 @@ from web.completion_protocol import (
 from web.config import Settings
 from web.conversations import ConversationService
 from web.protocol import INTERNAL, STATUS, ProtocolError, refusal_of, retry_after
-from web.rates import Rates, count_tokens
+from web.rates import COMPLETIONS, OVERLOADED_MS, Places, Rates, count_tokens
 
 if TYPE_CHECKING:
     from chatbot.decoding import DecodingConfig
@@ -48,7 +47,6 @@ if TYPE_CHECKING:
 LIVE = "live"  # whatever checkpoint answers now
 LOOK_SECONDS = 0.25  # while a reply is awaited, this often whether its client is still there
 BODY = 16  # events' worth of bytes: each request brings the whole dialogue
-AT_ONCE = 24  # replies; each keeps one of the threads that the server has beside its websockets
 
 CODES = {  # what OpenAI calls them
     "unauthenticated": "invalid_api_key",
@@ -69,7 +67,7 @@ class Completions:
         self.access = access
         self.rates = rates
         self._started = int(time.time())
-        self._room = threading.BoundedSemaphore(AT_ONCE)
+        self._threads = Places(COMPLETIONS)
 
     def register(self, app: Flask) -> None:
         routes = Blueprint("completions", __name__, url_prefix="/v1")
@@ -108,7 +106,7 @@ class Completions:
         self._check_model(asked.model)
         request_ = self._request(asked)
         self.rates.reply(who, *request_.context, request_.utterance)
-        reply = self._begin(asked, request_)
+        reply = self._begin(who, asked, request_)
         if not asked.stream:
             with reply:
                 return reply.whole().model_dump()
@@ -139,31 +137,27 @@ class Completions:
         seed = None if asked.seed is None else asked.seed % 2**64
         return ReplyRequest(utterance, tuple(context[-CONTEXT_TURNS:]), decoding=_decoding(asked), seed=seed)
 
-    def _begin(self, asked: CompletionRequest, wanted: ReplyRequest) -> "LiveReply":
+    def _begin(self, who: str, asked: CompletionRequest, wanted: ReplyRequest) -> "LiveReply":
+        """A thread is kept for it, and a place among all replies, those of the websockets too."""
         if self.service.draining:
             raise ProtocolError("draining", "The server is about to restart; ask again in a moment.", 5_000)
-        if not self._room.acquire(blocking=False):
-            raise ProtocolError("overloaded", "Too many replies are being written; ask again in a moment.", 1_000)
-        try:
-            return LiveReply(self.service, asked, wanted, request.environ.get("gunicorn.socket"), self._room.release)
-        except BaseException:
-            self._room.release()
-            raise
+        with ExitStack() as kept:
+            kept.enter_context(self._threads.hold(who))
+            kept.enter_context(self.service.unstored(who))
+            reply = LiveReply(self.service, asked, wanted, request.environ.get("gunicorn.socket"))
+            reply.kept = kept.pop_all()
+            return reply
 
 
 class LiveReply:
     """A reply on its way to the one client that asked for it. Whatever happens, `close` has to be called."""
 
     def __init__(
-        self,
-        service: ConversationService,
-        asked: CompletionRequest,
-        wanted: ReplyRequest,
-        line: socket.socket | None,
-        on_close: Callable[[], None],
+        self, service: ConversationService, asked: CompletionRequest, wanted: ReplyRequest, line: socket.socket | None
     ) -> None:
         """Raises ProtocolError where the engine takes no more."""
         self._asked, self._wanted, self._line = asked, wanted, line
+        self.kept = ExitStack()  # what is given back with it
         self._vocabulary = service.engine.checkpoint.vocabulary
         self._named = {
             "id": f"chatcmpl-{uuid.uuid4().hex}",
@@ -174,10 +168,7 @@ class LiveReply:
         try:
             self._ticket = service.engine.submit(wanted, self._coming.put, self._coming.put)
         except RuntimeError as error:  # EngineUnavailable, which is not imported since it brings torch
-            raise ProtocolError("overloaded", str(error), 1_000) from error
-        self._closing = ExitStack()
-        self._closing.callback(on_close)
-        self._closing.callback(self._ticket.stop)
+            raise ProtocolError("overloaded", str(error), OVERLOADED_MS) from error
 
     def __enter__(self) -> Self:
         return self
@@ -187,7 +178,8 @@ class LiveReply:
 
     def close(self) -> None:
         """Nobody waits for it any more. Harmless where it has ended, and the second time."""
-        self._closing.close()
+        self._ticket.stop()
+        self.kept.close()
 
     def whole(self) -> Completion:
         text = "".join(self._said())

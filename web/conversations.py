@@ -27,6 +27,8 @@ from chatbot.forgetting import forget
 from chatbot.history import LEASE_SECONDS, Accepted, Event, FinishedReply, History, Unanswered
 from chatbot.reply import DialogueState, Reply, ReplyRequest
 from web.config import Settings
+from web.protocol import ProtocolError
+from web.rates import OVERLOADED_MS, Places
 
 DELTA_SECONDS = 0.04
 RETRY_SECONDS = (0.1, 0.5, 2.0, 5.0)
@@ -41,10 +43,6 @@ log = structlog.get_logger()
 
 class DrainingError(Exception):
     """The server is about to stop; another one, or this one after its restart, will answer."""
-
-
-class OverloadedError(Exception):
-    """As many replies are under way as this worker takes on; nothing of the message was kept."""
 
 
 class Ticket(Protocol):
@@ -125,7 +123,7 @@ class RunningReply:
 class ConversationService:
     """Sends, stops, regenerates, edits, rates.
 
-    Every method raises HistoryError, DrainingError, OverloadedError or SQLAlchemyError.
+    Every method raises HistoryError, DrainingError, ProtocolError (`overloaded`) or SQLAlchemyError.
     """
 
     def __init__(
@@ -138,11 +136,11 @@ class ConversationService:
         self.draining = False
         self._emit = emit
         self._tell = tell or (lambda order, arguments: getattr(self, order)(**arguments))
-        self._lock = threading.Lock()  # of the next four and what is in them; never held while emitting or in SQL
+        self._lock = threading.Lock()  # of the next three and what is in them; never held while emitting or in SQL
         self._running: dict[str, RunningReply] = {}
-        self._arriving = 0  # messages that were let in and are not stored yet
         self._answering: Counter[str] = Counter()  # user -> replies with the engine
         self._in_line: defaultdict[str, deque[RunningReply]] = defaultdict(deque)  # user -> those that wait for them
+        self._places = Places(self.settings.replies, lambda: [one.user_id for one in list(self._running.values())])
         self._order = [threading.Lock() for _ in range(_STRIPES)]
         self._words = threading.Event()
         self._closed = threading.Event()
@@ -194,19 +192,19 @@ class ConversationService:
     def send(
         self, user_id: str, conversation_id: str, client_msg_id: str, text: str, parent_id: str | None
     ) -> Accepted:
-        with self._admitted(), self.in_order(conversation_id):
+        with self._places.hold(user_id), self.in_order(conversation_id):
             self._refuse_draining()
             accepted = self.history.add_message(user_id, conversation_id, client_msg_id, text, parent_id)
             return self._begin(user_id, accepted)
 
     def edit(self, user_id: str, conversation_id: str, message_id: str, client_msg_id: str, text: str) -> Accepted:
-        with self._admitted(), self.in_order(conversation_id):
+        with self._places.hold(user_id), self.in_order(conversation_id):
             self._refuse_draining()
             accepted = self.history.edit_message(user_id, conversation_id, message_id, client_msg_id, text)
             return self._begin(user_id, accepted)
 
     def regenerate(self, user_id: str, conversation_id: str, reply_id: str) -> Accepted:
-        with self._admitted(), self.in_order(conversation_id):
+        with self._places.hold(user_id), self.in_order(conversation_id):
             self._refuse_draining()
             accepted = self.history.regenerate_reply(user_id, conversation_id, reply_id)
             return self._begin(user_id, accepted)
@@ -316,20 +314,24 @@ class ConversationService:
                     running.start_over()
         self._words.set()
 
-    # From the commit to the engine
-
     @contextmanager
-    def _admitted(self) -> Iterator[None]:
-        """A place for a message and its reply, or OverloadedError before anything of it is kept."""
-        with self._lock:
-            if len(self._running) + self._arriving >= self.settings.replies:
-                raise OverloadedError("Too many replies are being written; send this again in a moment.")
-            self._arriving += 1
-        try:
-            yield
-        finally:
+    def unstored(self, who: str) -> Iterator[None]:
+        """Hold a place for a reply that is not stored, as messages do; the caller asks the engine for it.
+
+        Nobody waits in line for it: beyond what a user may have with the engine at once it is refused.
+        """
+        most = self.settings.replies_per_user
+        with self._places.hold(who):
             with self._lock:
-                self._arriving -= 1
+                if self._answering[who] >= most:
+                    raise ProtocolError("rate_limited", f"No more than {most} replies at once; wait.", OVERLOADED_MS)
+                self._answering[who] += 1
+            try:
+                yield
+            finally:
+                self._give_next(who)
+
+    # From the commit to the engine
 
     def _refuse_draining(self) -> None:
         if self.draining:

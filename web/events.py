@@ -18,7 +18,7 @@ from web import protocol
 from web.access import Access
 from web.comparison import WAYS, compare
 from web.config import Settings
-from web.conversations import ConversationService, DrainingError, OverloadedError, request_of
+from web.conversations import ConversationService, DrainingError, request_of
 from web.lines import Lines
 from web.logs import identified_event
 from web.metrics import Metrics
@@ -30,7 +30,6 @@ from web.workers import WORKERS, Clients
 log = structlog.get_logger()
 
 MOST_FOUND = 50  # conversations, by a search
-OVERLOADED_MS = 1_000  # after which a reply or two have ended
 
 Answer = dict[str, Any]
 Model = TypeVar("Model", bound=BaseModel)
@@ -257,7 +256,8 @@ class Events:
         insight = self.service.history.insight(user_id, payload.conversation_id, payload.reply_id)
         for _ in WAYS:
             self.rates.reply(user_id)
-        return compare(self.service.engine, request_of(insight.question))
+        with self.service.unstored(user_id):
+            return compare(self.service.engine, request_of(insight.question))
 
     def _set_feedback(self, user_id: str, payload: protocol.FeedbackSet) -> Answer:
         self._check_length(payload.better_text or "")
@@ -342,8 +342,6 @@ class Events:
             return {"ok": True, **handle()}
         except ProtocolError as error:
             return _refusal(error)
-        except OverloadedError as error:
-            return _refusal(ProtocolError("overloaded", str(error), OVERLOADED_MS))
         except (HistoryError, DrainingError) as error:
             return _refusal(ProtocolError(CODES.get(type(error), "internal"), str(error)))
         except Exception:

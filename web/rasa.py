@@ -14,7 +14,7 @@ from flask import request
 from flask_socketio import SocketIO
 
 from chatbot.history import HistoryError
-from web.conversations import DrainingError, OverloadedError
+from web.conversations import DrainingError
 from web.events import Answer, Events
 from web.protocol import MessageSend, ProtocolError, SessionRequest, UserUttered
 
@@ -59,7 +59,7 @@ class RasaChannel:
                 self._place(sid, self.events.service.create(user_id, None, self.events.settings.learn))
             said = {"client_msg_id": str(uuid.uuid4()), "text": uttered.message}
             return self.events.send(user_id, MessageSend(conversation_id=self._conversations[sid], **said))
-        except (ProtocolError, HistoryError, DrainingError, OverloadedError) as error:
+        except (ProtocolError, HistoryError, DrainingError) as error:
             self._say(str(error), sid)  # a widget shows nothing else
             raise
 

@@ -1,7 +1,9 @@
-"""What somebody may ask of a worker in a minute: connections, messages, tokens, searches, wrong keys."""
+"""What somebody may ask of a worker in a minute (connections, messages, tokens, searches, wrong keys) and at once."""
 
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
 
 from limits import RateLimitItem, RateLimitItemPerMinute
 from limits.storage import MemoryStorage
@@ -13,7 +15,46 @@ from web.protocol import ProtocolError
 
 UTTERANCE_CHARACTERS = 4_000  # of an utterance, are counted; the engine reads no more
 REPLY_TOKENS = 40  # what a reply may have is counted when it is asked for, as its length is not known yet
+COMPLETIONS = 32  # at once, half of an engine's batch; each keeps a thread
+OVERLOADED_MS = 1_000  # after which a reply or two have ended
 _WRONG_KEYS = RateLimitItemPerMinute(20, namespace="wrong keys")
+
+
+class OverloadedError(ProtocolError):
+    """There is no place now; nothing of what was asked for was kept."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "overloaded", "Too many replies are being written; send this again in a moment.", OVERLOADED_MS
+        )
+
+
+class Places:
+    """Places for so many at once, of which nobody gets another who has as many as are left.
+
+    So there is one for whoever comes next, whatever somebody else asks for: n who want all of them have a share of
+    1 / (n + 1) each (the dynamic threshold of Choudhury and Hahne, 1998). Safe to share between threads.
+    """
+
+    def __init__(self, most: int, others: Callable[[], Collection[str]] = tuple) -> None:
+        """`others` tells whose places are held in another way, each as often as they hold one."""
+        self._most, self._others = most, others
+        self._held: list[str] = []
+        self._lock = threading.Lock()
+
+    @contextmanager
+    def hold(self, who: str) -> Iterator[None]:
+        """Raises OverloadedError."""
+        with self._lock:
+            held = [*self._held, *self._others()]
+            if held.count(who) >= self._most - len(held):
+                raise OverloadedError
+            self._held.append(who)
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._held.remove(who)
 
 
 class Rates:

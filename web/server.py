@@ -29,12 +29,15 @@ from data.errors import UserError, told_to_user
 from web.admin import AdminTokenError, admin_token, token_file
 from web.config import Settings
 from web.heads import MOST_AWAITED, HeadsFirstWorker
+from web.lines import SPARE_LINES
+from web.rates import COMPLETIONS
 from web.workers import Clients, Redis, Siblings, check_redis
 
 if TYPE_CHECKING:
     from web.conversations import Engine  # brings torch, which must not be there before the fork
 
-_SPARE_THREADS = 32  # for handshakes and uploads beside the websockets, each of which keeps one
+# Beside those of the websockets, each of which keeps one: lines of strangers, completions, and whatever comes and goes.
+_SPARE_THREADS = SPARE_LINES + COMPLETIONS + 32
 _PR_SET_PDEATHSIG = 1
 
 
