@@ -23,6 +23,11 @@ LOOK_SECONDS = 1.0
 log = structlog.get_logger()
 
 
+def lets_in(origin: str, host: str, listed: Collection[str]) -> bool:
+    """Whether a page of this origin may ask the server at `host`: one of its own, or of a site that is listed."""
+    return origin in listed or urlsplit(origin).netloc == host
+
+
 @dataclass(frozen=True, slots=True)
 class Admitted:
     """A user, the token if it is a new one, and the key that lets them in, if it is one."""
@@ -140,14 +145,16 @@ class Access:
     def _check_origin(self) -> None:
         """A page of another site may ask where the operator lists its origin, as with the websocket."""
         origin = request.headers.get("Origin")
-        if origin and origin not in self._origins and urlsplit(origin).netloc != request.host:
+        if origin and not lets_in(origin, request.host, self._origins):
             raise ProtocolError("forbidden", "This server does not answer to pages of that origin.")
 
     def allow_origin(self, response: Response) -> Response:
         """Say so to the browser; run after each request."""
         response.vary.add("Origin")
         origin = request.headers.get("Origin")
-        if origin in self._origins:
+        if request.endpoint == "static":  # the same for all, so a site that is not listed can at least be told so
+            response.headers["Access-Control-Allow-Origin"] = "*"
+        elif origin in self._origins:
             response.headers["Access-Control-Allow-Origin"] = str(origin)
             response.headers["Access-Control-Allow-Headers"] = request.headers.get("Access-Control-Request-Headers", "")
             response.headers["Access-Control-Expose-Headers"] = "Retry-After"

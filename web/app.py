@@ -1,5 +1,6 @@
 """The application factory: wiring only."""
 
+from collections.abc import Callable
 from typing import cast
 
 from flask import Flask
@@ -7,7 +8,7 @@ from flask_socketio import SocketIO
 from werkzeug.middleware.proxy_fix import ProxyFix
 
 from chatbot.history import open_history
-from web.access import Access
+from web.access import Access, lets_in
 from web.admin import admin_token
 from web.config import Settings
 from web.conversations import ConversationService, Engine
@@ -41,7 +42,7 @@ def create_app(settings: Settings, engine: Engine, clients: Clients | None = Non
         client_manager=clients,
         async_handlers=False,  # a client's events are handled one after another, in its own connection's thread
         transports=["websocket"],  # so that any worker can take any connection
-        cors_allowed_origins=list(settings.origins) if settings.origins else None,
+        cors_allowed_origins=_origins(settings),
         max_http_buffer_size=4 * settings.event_bytes,  # beyond it the connection is closed, below it an error is sent
         manage_session=False,
         serializer=TextPacket,
@@ -70,6 +71,14 @@ def create_app(settings: Settings, engine: Engine, clients: Clients | None = Non
     Operator(service, settings).register(app)
     service.start()
     return app
+
+
+def _origins(settings: Settings) -> Callable[[str | None, dict[str, str]], bool] | None:
+    """Which pages may connect, as Engine.IO asks it; None: the server's own."""
+    listed = settings.origins
+    if not listed:
+        return None
+    return lambda origin, environ: bool(origin) and lets_in(str(origin), environ.get("HTTP_HOST", ""), listed)
 
 
 def drain(app: Flask, seconds: float) -> None:

@@ -1,0 +1,190 @@
+// The chat that is in the widget: one conversation, which this browser keeps for the site that it is in.
+import { Chat } from "./chat.js";
+import { Composer } from "./composer.js";
+import { askFirst, drawn, element } from "./elements.js";
+import { LogView } from "./log.js";
+import { sentenceFor } from "./sentences.js";
+import { remarkOn, speaker, typingSign } from "./turn.js";
+
+const CONVERSATION = "chatbot.widget.conversation"; // its id
+const LINKS = { connecting: "Connecting…", online: "Connected", lost: "Reconnecting…", refused: "Not connected" };
+const NO_LINE = "No connection. What you write is kept and goes out once it is back.";
+const LEARNS = "This bot may learn from what is said here.";
+const LINES = {
+  chat: "M4.5 5h15v10.5H11L7 19.5v-4H4.5Z",
+  close: "m6 6 12 12M18 6 6 18",
+  down: "M12 5v14M5.5 12.5 12 19l6.5-6.5",
+  again: "M19 12a7 7 0 1 1-2.2-5.1L19.5 9.5M19.5 4.5v5h-5",
+  send: "M12 19V5M5.5 11.5 12 5l6.5 6.5",
+  stop: "M8 8h8v8H8Z",
+};
+
+export const drawing = (name) =>
+  drawn("svg", { class: `icon icon-${name}`, viewBox: "0 0 24 24", "aria-hidden": "true" }, drawn("path", { d: LINES[name] }));
+
+export class WidgetChat {
+  #dialog;
+  #address;
+  #chat = null; // until somebody wants it
+  #wasOnline = false;
+  #log;
+  #composer;
+  #question = question();
+  #title;
+  #link = element("span");
+  #welcome = element("p", { class: "welcome" }, "Say something.");
+  #alert = element("p");
+  #form = composerForm();
+  #hint = element("p", { class: "hint" });
+  #again = button("again", "Start over", () => askFirst(this.#question, () => this.#startOver()));
+  #actions = {
+    say: (text) => this.#chat.outbox.add(this.#chat.state.open, text),
+    stop: () => this.#chat.stop(),
+    retry: (message) => this.#chat.outbox.retry(message.client_msg_id),
+    regenerate: (reply) => this.#chat.regenerate(reply),
+    takeBack: (message) => this.#takeBack(message),
+    editLast() {}, // here nothing is edited
+  };
+
+  /** Fills the dialog with what belongs into it. */
+  constructor(dialog, address, title) {
+    this.#dialog = dialog;
+    this.#address = address;
+    this.#title = element("h2", { tabindex: "-1", dir: "auto" }, title);
+    const region = element("div", { class: "log", role: "log", "aria-live": "polite", "aria-label": "Conversation", tabindex: "0" });
+    const scroller = element("div", { class: "scroller" }, this.#welcome, region);
+    const toEnd = button("down", "Go to the latest message");
+    dialog.append(this.#header(), scroller, this.#foot(toEnd), this.#question);
+    this.#log = new LogView(region, scroller, toEnd, (turn) => turnView(turn, this.#actions));
+    this.#composer = new Composer(this.#form, this.#actions);
+  }
+
+  /** Whether one is asked something that a key answers. */
+  get isAsking() {
+    return this.#question.open;
+  }
+
+  /** Where there is a keyboard to write with at once. */
+  focus() {
+    if (matchMedia("(hover: hover)").matches && !this.#form.hidden) this.#composer.focus();
+    else this.#title.focus();
+  }
+
+  /** Once. */
+  connect() {
+    if (this.#chat) return;
+    this.#chat = new Chat(this.#address, {
+      draw: () => this.#draw(),
+      followed: (kind, payload) => this.#followed(kind, payload),
+      begun: (id) => this.#chat.dispatch("opened", id),
+      close: (id) => this.#close(id),
+    });
+    this.#chat.dispatch("opened", localStorage.getItem(CONVERSATION));
+    addEventListener("storage", ({ key, newValue }) => key === CONVERSATION && this.#chat.dispatch("opened", newValue));
+  }
+
+  #followed(kind, payload) {
+    if (kind === "opened") this.#keep(payload);
+    if (kind === "ready") this.#wasOnline = true;
+    if (kind === "link" && payload === "lost" && !this.#wasOnline) return this.#lookWhy();
+  }
+
+  #keep(id) {
+    id ? localStorage.setItem(CONVERSATION, id) : localStorage.removeItem(CONVERSATION);
+  }
+
+  /** A site that may not talk with the server does not keep trying to. */
+  async #lookWhy() {
+    if (!(await this.#chat.connection.isRefused())) return;
+    this.#chat.connection.close();
+    this.#chat.dispatch("link", "refused");
+    this.#chat.dispatch("alert", { code: "refused" });
+  }
+
+  #close(id) {
+    const isOpen = this.#chat.state.open === id;
+    if (isOpen) this.#chat.dispatch("opened", null);
+    return isOpen;
+  }
+
+  #startOver() {
+    this.#chat.ask("conversation.delete", { conversation_id: this.#chat.state.open });
+  }
+
+  #takeBack(message) {
+    this.#chat.outbox.remove(message.client_msg_id);
+    this.#composer.takeBack(message.text);
+  }
+
+  #draw() {
+    const { state, log, turns, isReplying } = this.#chat;
+    const alert = state.locked === null ? state.alert : { code: "locked" };
+    const link = state.locked === null ? state.link : "refused";
+    this.#dialog.dataset.link = link;
+    this.#form.hidden = link === "refused";
+    this.#again.hidden = !state.open;
+    this.#welcome.hidden = turns.length > 0 || Boolean(log?.more) || link === "refused";
+    write(this.#link, LINKS[link]);
+    write(this.#alert, alert ? sentenceFor(alert) : "");
+    write(this.#hint, link === "lost" ? NO_LINE : state.learn ? LEARNS : "");
+    this.#log.show(state.open, turns);
+    this.#composer.show({ replying: isReplying, limit: state.limits.message_characters });
+  }
+
+  #header() {
+    const link = element("p", { class: "link", role: "status" }, speaker("Connection: "), this.#link);
+    const close = button("close", "Close the chat", () => this.#dialog.close());
+    this.#again.hidden = true;
+    return element("header", {}, this.#title, link, this.#again, close);
+  }
+
+  #foot(toEnd) {
+    const alert = element("div", { class: "alert", role: "alert" }, this.#alert);
+    return element("div", { class: "foot" }, toEnd, alert, this.#form, this.#hint);
+  }
+}
+
+/** As on the page, without what one can do with a turn there. */
+function turnView({ role }, actions) {
+  const text = element("p", { class: "text", dir: "auto" });
+  const typing = typingSign();
+  const remark = element("p", { class: "remark" });
+  const said = speaker(role === "user" ? "You said:" : "Chatbot said:");
+  const node = element("article", { class: `turn ${role}` }, said, text, typing, remark);
+
+  function update(turn) {
+    write(text, turn.text);
+    node.dataset.status = turn.status;
+    node.setAttribute("aria-busy", String(turn.status === "streaming"));
+    text.hidden = !turn.text;
+    typing.hidden = turn.status !== "streaming" || Boolean(turn.text);
+    remark.replaceChildren(...remarkOn(turn, actions));
+  }
+  return { node, update };
+}
+
+function composerForm() {
+  const written = { rows: "1", "aria-label": "Your message", placeholder: "Write a message", dir: "auto", enterkeyhint: "send", autocomplete: "off" };
+  const remaining = element("span", { class: "remaining", "aria-live": "polite" });
+  const send = element("button", { class: "send" }, drawing("send"), drawing("stop"));
+  return element("form", { class: "composer" }, element("textarea", written), remaining, send);
+}
+
+function question() {
+  const keep = element("button", { class: "button", value: "cancel", autofocus: "" }, "Keep it");
+  const erase = element("button", { class: "button danger", value: "delete" }, "Start over");
+  const words = element("p", {}, "What was said here is erased for good, and you can begin anew.");
+  const form = element("form", { method: "dialog" }, element("h2", {}, "Start over?"), words, keep, erase);
+  return element("dialog", { class: "question", "aria-label": "Start over?" }, form);
+}
+
+function button(name, label, onClick = () => {}) {
+  const made = element("button", { type: "button", class: `icon-button to-${name}`, "aria-label": label, title: label }, drawing(name));
+  made.addEventListener("click", onClick);
+  return made;
+}
+
+/** What is read out is changed only where it differs. */
+function write(node, words) {
+  if (node.textContent !== words) node.textContent = words;
+}
