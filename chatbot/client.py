@@ -13,7 +13,7 @@ import queue
 import threading
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from typing import Any, Self
@@ -58,14 +58,79 @@ class Reply:
     retrieved: bool
 
 
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A conversation in which some words were said, and a line around them."""
+
+    conversation_id: str
+    excerpt: str
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """What a reply was chosen among: log p(y|s) and log p(y) in nats, and the score that they and the rest make."""
+
+    text: str
+    score: float
+    log_probability: float
+    log_prior: float
+    relevance: float
+    repetition: float
+    retrieved: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """The candidates, the best first, none where there was no choice; how far the reply moved the dialogue state."""
+
+    candidates: list[Candidate]
+    moved: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """A turn on the checkpoint's map: x from the left, y from the top, from 0 to 1 for nearly all."""
+
+    turn_id: str
+    speaker: str
+    x: float
+    y: float
+    moved: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Path:
+    """The turns of the active branch; `density`, the top row first, is None where the checkpoint has no map."""
+
+    points: list[Point]
+    density: list[list[float]] | None
+
+
+@dataclass(frozen=True, slots=True)
+class Word:
+    """A word that the beam search followed, its probability after those before it, and what it followed from there."""
+
+    word: str
+    probability: float
+    children: list["Word"]
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """What is said by each way of decoding (greedy, beam, sample, chosen), and the beams as a tree of words."""
+
+    variants: dict[str, str]
+    tree: Word
+
+
 class Stream:
-    """The words of a reply as they come; `reply` once all have come.
+    """The words of a reply as they come; `reply` once all have come. `message_id` is what it replies to, if known.
 
     Words that were given are not taken back: after a server's death its successor may find others. `reply` counts.
     """
 
-    def __init__(self, words: Iterator[str | Reply], reply_id: str) -> None:
-        self.reply_id = reply_id
+    def __init__(self, words: Iterator[str | Reply], reply_id: str, message_id: str | None = None) -> None:
+        self.reply_id, self.message_id = reply_id, message_id
         self.reply: Reply | None = None
         self._words = words
 
@@ -96,12 +161,14 @@ class ChatClient:
         self._lock = threading.Lock()
         self._asked: set[queue.SimpleQueue[Any]] = set()  # what waits for an acknowledgement
         self._following: dict[queue.SimpleQueue[Any], str] = {}
+        self._listeners: dict[str, list[Callable[[dict[str, Any]], None]]] = {}
         self._socket = socketio.Client(reconnection_delay=0.2, reconnection_delay_max=2, handle_sigint=False)
         self._socket.on("ready", self._admitted)
         self._socket.on("disconnect", self._lost)
         self._socket.on("connect_error", self._not_admitted)
-        self._socket.on("event", lambda event: self._tell(event["conversation_id"], event))
-        self._socket.on("reply.delta", lambda delta: self._tell(delta["conversation_id"], delta))
+        self._socket.on("event", lambda event: self._tell("event", event))
+        self._socket.on("reply.delta", lambda delta: self._tell("reply.delta", delta))
+        self._socket.on("notice", lambda notice: self._call("notice", notice))
 
     def __enter__(self) -> Self:
         self.connect()
@@ -120,6 +187,12 @@ class ChatClient:
 
     def close(self) -> None:
         self._socket.shutdown()
+
+    def on(self, name: str, listener: Callable[[dict[str, Any]], None]) -> None:
+        """Call it with what each `ready`, `event`, `reply.delta` or `notice` carries, those of the user's other
+        connections too, on a thread of the connection, which waits for it. After each `ready`, `sync` brings what was
+        missed."""
+        self._listeners.setdefault(name, []).append(listener)
 
     # Conversations
 
@@ -145,6 +218,15 @@ class ChatClient:
         """Erase all that is this user's, and the user."""
         self.request("user.delete")
 
+    def search(self, text: str) -> list[Found]:
+        """The conversations, the latest first, in which these words were said, in whatever case and branch."""
+        return [_made(Found, found) for found in self.request("conversation.search", text=text)["found"]]
+
+    def path(self, conversation_id: str) -> Path:
+        """Where the dialogue's state went."""
+        path = self.request("conversation.path", conversation_id=conversation_id)
+        return Path([_made(Point, point) for point in path["points"]], path["map"] and path["map"]["density"])
+
     def sync(self, conversation_id: str, after_seq: int = 0) -> list[dict[str, Any]]:
         """Every durable event of the conversation after `after_seq`, in order."""
         events: list[dict[str, Any]] = []
@@ -158,15 +240,30 @@ class ChatClient:
 
     # Messages and replies
 
-    def send(self, conversation_id: str, text: str, client_msg_id: str | None = None) -> Reply:
+    def send(
+        self, conversation_id: str, text: str, client_msg_id: str | None = None, parent_id: str | None = None
+    ) -> Reply:
         """Say something and wait for the whole reply."""
-        return self.stream(conversation_id, text, client_msg_id).wait()
+        return self.stream(conversation_id, text, client_msg_id, parent_id).wait()
 
-    def stream(self, conversation_id: str, text: str, client_msg_id: str | None = None) -> Stream:
-        """Say something; it is stored when this returns. The same `client_msg_id` again says nothing twice."""
+    def stream(
+        self, conversation_id: str, text: str, client_msg_id: str | None = None, parent_id: str | None = None
+    ) -> Stream:
+        """Say something; it is stored when this returns. The same `client_msg_id` again says nothing twice.
+
+        `parent_id` is the reply after which it is said, where that is not the last one: a branch of its own.
+        """
+        return self._say("message.send", conversation_id, text, client_msg_id, parent_id=parent_id)
+
+    def edit(self, conversation_id: str, message_id: str, text: str, client_msg_id: str | None = None) -> Stream:
+        """Say something else instead of an earlier message, in a branch of its own."""
+        return self._say("message.edit", conversation_id, text, client_msg_id, message_id=message_id)
+
+    def _say(self, name: str, conversation_id: str, text: str, client_msg_id: str | None, **more: Any) -> Stream:
         said = {"client_msg_id": client_msg_id or str(uuid.uuid4()), "text": text}
-        accepted = self.request("message.send", conversation_id=conversation_id, **said)
-        return self.resume(conversation_id, accepted["reply_id"], accepted["seq"])
+        accepted = self.request(name, conversation_id=conversation_id, **said, **more)
+        words = self._words(conversation_id, accepted["reply_id"], accepted["seq"])
+        return Stream(words, accepted["reply_id"], accepted["message_id"])
 
     def regenerate(self, conversation_id: str, reply_id: str) -> Stream:
         """Another reply to the same message."""
@@ -179,6 +276,20 @@ class ChatClient:
 
     def stop(self, conversation_id: str, reply_id: str) -> None:
         self.request("reply.stop", conversation_id=conversation_id, reply_id=reply_id)
+
+    def choose(self, conversation_id: str, reply_id: str) -> None:
+        """Go on from this reply: its branch is the active one, as when one steps back to an earlier version."""
+        self.request("reply.choose", conversation_id=conversation_id, reply_id=reply_id)
+
+    def explain(self, conversation_id: str, reply_id: str) -> Explanation:
+        """What the reply was chosen among."""
+        found = self.request("reply.explain", conversation_id=conversation_id, reply_id=reply_id)
+        return Explanation([_made(Candidate, candidate) for candidate in found["candidates"]], found["moved"])
+
+    def compare(self, conversation_id: str, reply_id: str) -> Comparison:
+        """Decode the reply's turn anew, in four ways; it is stored nowhere and counts as four messages."""
+        found = self.request("reply.compare", conversation_id=conversation_id, reply_id=reply_id)
+        return Comparison({one["name"]: one["text"] for one in found["variants"]}, _tree(found["tree"]))
 
     def set_feedback(self, conversation_id: str, reply_id: str, rating: int, better_text: str | None = None) -> None:
         """`rating` -1, 0 or 1; rating 0 without a better text takes it back."""
@@ -269,11 +380,16 @@ class ChatClient:
                 return ended, partial[0] if partial else None
             after_seq = page["events"][-1]["seq"]
 
-    def _tell(self, conversation_id: str, news: dict[str, Any]) -> None:
+    def _tell(self, name: str, news: dict[str, Any]) -> None:
         with self._lock:
             for coming, followed in self._following.items():
-                if followed == conversation_id:
+                if followed == news["conversation_id"]:
                     coming.put(news)
+        self._call(name, news)
+
+    def _call(self, name: str, news: dict[str, Any]) -> None:
+        for listener in list(self._listeners.get(name, ())):
+            listener(news)
 
     # The connection; on python-socketio's threads
 
@@ -288,6 +404,7 @@ class ChatClient:
         with self._lock:
             for coming in self._following:
                 coming.put(None)
+        self._call("ready", ready)
 
     def _not_admitted(self, error: Any) -> None:
         if isinstance(error, dict) and isinstance(error.get("data"), dict):
@@ -344,3 +461,7 @@ def _ending(event: dict[str, Any], reply_id: str) -> Reply | None:
 def _made(kind: Any, data: dict[str, Any]) -> Any:
     """A dataclass from those of the fields that it knows: a later server may send more."""
     return kind(**{field.name: data[field.name] for field in fields(kind)})
+
+
+def _tree(word: dict[str, Any]) -> Word:
+    return Word(word["word"], word["probability"], [_tree(child) for child in word["children"]])

@@ -1,16 +1,19 @@
 """The Python client: against real servers, one of which is killed in mid-reply."""
 
+import queue
 import subprocess
 import sys
 import threading
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from chatbot.client import ChatClient, ChatError, _Text
+from chatbot.client import ChatClient, ChatError, Found, Stream, Word, _Text
 from tests.running_server import RunningServer
+from web.protocol import FROM_CLIENT
 
 ROOT = Path(__file__).parent.parent
 LONG = " ".join(["word"] * 60)
@@ -83,6 +86,76 @@ def test_a_reply_is_stopped_rated_and_said_otherwise(server: RunningServer) -> N
         assert again.text == f"You said: {LONG}"
         chat.set_feedback(conversation, again.reply_id, -1, "Pardon?")
         assert chat.sync(conversation)[-1]["data"]["better_text"] == "Pardon?"
+
+
+def test_what_was_said_is_said_otherwise_and_one_steps_between_the_versions(server: RunningServer) -> None:
+    with ChatClient(server.url) as chat:
+        conversation = chat.create()
+        first = chat.stream(conversation, "Hello")
+        assert first.wait().text == "You said: Hello"
+        assert first.message_id is not None
+        edited = chat.edit(conversation, first.message_id, "Good morning")
+        assert edited.wait().text == "You said: Good morning"
+        after_first = chat.stream(conversation, "And you?", parent_id=first.reply_id)
+        after_first.wait()
+        assert turns_of(chat, conversation) == [first.message_id, first.reply_id, *ids_of(after_first)]
+        chat.choose(conversation, edited.reply_id)
+        assert turns_of(chat, conversation) == list(ids_of(edited))
+
+
+def ids_of(stream: Stream) -> tuple[str | None, str]:
+    return stream.message_id, stream.reply_id
+
+
+def turns_of(chat: ChatClient, conversation: str) -> list[str]:
+    return [point.turn_id for point in chat.path(conversation).points]
+
+
+def test_conversations_are_searched(server: RunningServer) -> None:
+    with ChatClient(server.url) as chat:
+        conversation, _ = chat.create(), chat.create()
+        chat.send(conversation, "A marmalade sandwich")
+        assert chat.search("MARMALADE") == [Found(conversation, "You said: A marmalade sandwich")]
+        assert chat.search("caviar") == []
+
+
+def test_one_looks_inside(server: RunningServer) -> None:
+    with ChatClient(server.url) as chat:
+        conversation = chat.create()
+        reply = chat.send(conversation, "Hello")
+        told = chat.explain(conversation, reply.reply_id)
+        assert [(one.text, one.score, one.retrieved) for one in told.candidates] == [
+            (reply.text, 0, False),
+            ("Hm.", -1, True),
+        ]
+        assert told.moved == 1
+        path = chat.path(conversation)
+        assert [(point.speaker, point.moved) for point in path.points] == [("user", None), ("bot", 1)]
+        assert path.density is not None
+        assert len(path.density) == 32
+        compared = chat.compare(conversation, reply.reply_id)
+        assert compared.variants == dict.fromkeys(["greedy", "beam", "sample", "chosen"], reply.text)
+        assert compared.tree.children == [Word("You", 0.5, [Word("said", 0.25, [])])]
+
+
+def test_one_hears_of_what_the_users_other_connections_do(server: RunningServer) -> None:
+    heard: queue.SimpleQueue[tuple[str, dict[str, Any]]] = queue.SimpleQueue()
+    with ChatClient(server.url) as chat:
+        listening = ChatClient(server.url, token=chat.token)
+        for name in ("ready", "notice", "event"):
+            listening.on(name, lambda news, name=name: heard.put((name, news)))  # type: ignore[misc]
+        with listening:
+            conversation = chat.create("Breakfast")
+            chat.send(conversation, "Hello")
+            (first, _), (notice, news), *events = (heard.get(timeout=30) for _ in range(5))
+    assert (first, notice, news["conversation"]["title"]) == ("ready", "notice", "Breakfast")
+    assert [event["type"] for _, event in events] == ["message.created", "reply.started", "reply.completed"]
+
+
+def test_there_is_a_method_for_each_event_of_the_protocol() -> None:
+    """What apps would otherwise have to send by `request`."""
+    source = (ROOT / "chatbot" / "client.py").read_text()
+    assert {name for name in FROM_CLIENT if f'"{name}"' not in source} == set()
 
 
 def test_refusals_are_errors_with_their_code(server: RunningServer) -> None:
