@@ -1,26 +1,36 @@
 """How many conversations a process holds, how many processes some millions of them need, and what breaks first.
 
     python benchmarks/capacity.py --alone-ms MS --full-ms MS --front-ms MS --stored-a-second N [--think-s S] ...
+    python benchmarks/capacity.py --alone-ms MS --full-ms MS --front-ms MS --database URL [--think-s S] ...
 
-The figures of one process are measured elsewhere and given (docs/operating.md says how). A process is simulated reply
-by reply: conversations that think for an exponentially distributed time, the web side that takes one message at a time,
-and the engine that decodes up to --batch replies at once, each the slower the more there are. Processes share nothing
-but the database; so as many as are needed are copies of that one, and the database they share is a queue of its own.
+The figures of one process are measured elsewhere and given (docs/operating.md says how); what the database stores is
+measured here where the URL of an empty one is given instead. A process is simulated reply by reply: conversations that
+think for an exponentially distributed time, the web side that takes one message at a time, and the engine that decodes
+up to --batch replies at once, each the slower the more there are. Processes share nothing but the database; so as many
+as are needed are copies of that one, and the database they share is a queue of its own.
 """
 
 import heapq
 import math
+import multiprocessing
+import os
+import time
+import uuid
 from collections import deque
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 
 import click
 import numpy as np
 
+from chatbot.history import FinishedReply, History, open_history
 from web.config import Settings
 
 POPULATIONS = (10**4, 10**6)
-DRIVERS = 40  # connections that a process' pool makes to the database at most
+DRIVERS = 20  # connections that a process makes to the database at most (chatbot.history)
 WARM_UP = 0.2  # of the simulated time, not counted
+STATE = 4 * 512  # bytes of a dialogue state
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +127,37 @@ def database_wait(rate: float, stored_a_second: float) -> float:
     return math.inf if load >= 1 else (1 + load / (2 * (1 - load))) / stored_a_second
 
 
+def stored_a_second(url: str, seconds: float, people: int = 32) -> float:
+    """Messages with their replies' ends that a process on each processor stores, each of `people` in a conversation.
+
+    They take the same processors as the database does, if that is on this machine: it may do better.
+    """
+    open_history(url).engine.dispose()
+    processes = os.cpu_count() or 1
+    with ProcessPoolExecutor(processes, multiprocessing.get_context("spawn")) as pool:
+        return sum(pool.map(partial(_store, url, seconds), [max(1, people // processes)] * processes)) / seconds
+
+
+def _store(url: str, seconds: float, people: int) -> int:
+    history = open_history(url)
+    with ThreadPoolExecutor(people) as pool:
+        stored = sum(pool.map(lambda _: _converse(history, seconds), range(people)))
+    history.engine.dispose()
+    return stored
+
+
+def _converse(history: History, seconds: float) -> int:
+    user, _ = history.add_user()
+    conversation, stored = history.create_conversation(user, "A title").id, 0
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        accepted = history.add_message(user, conversation, str(uuid.uuid4()), "What did you do all day long?")
+        reply = FinishedReply("I was at home with my family.", "completed", "one", bytes(STATE), bytes(STATE))
+        history.finish_reply(conversation, accepted.reply_id, reply)
+        stored += 1
+    return stored
+
+
 def most(process: Process, think: float, seconds: float, limit: float) -> tuple[int, Outcome, str]:
     """-> how many conversations one process holds within its limits, how it then does, and which limit comes next."""
 
@@ -142,9 +183,8 @@ def most(process: Process, think: float, seconds: float, limit: float) -> tuple[
 @click.option(
     "--front-ms", type=float, required=True, help="Processor time of a message and its reply, without the engine."
 )
-@click.option(
-    "--stored-a-second", type=float, required=True, help="Messages with their replies that the database stores."
-)
+@click.option("--stored-a-second", "stored", type=float, help="Messages with their replies that the database stores.")
+@click.option("--database", help="An empty one that is asked how many it stores, where that is not given.")
 @click.option("--batch", default=64, show_default=True, help="Replies that the engine decodes at once.")
 @click.option("--think-s", default=30.0, show_default=True, help="Mean seconds between a reply and the next message.")
 @click.option(
@@ -156,7 +196,8 @@ def main(
     alone_ms: float,
     full_ms: float,
     front_ms: float,
-    stored_a_second: float,
+    stored: float | None,
+    database: str | None,
     batch: int,
     think_s: float,
     limit_s: float,
@@ -164,6 +205,11 @@ def main(
     database_connections: int,
 ) -> None:
     """Simulate 10^4 and 10^6 concurrent conversations, and say what breaks first."""
+    if stored is None:
+        if not database:
+            raise click.UsageError("Give --stored-a-second or --database.")
+        stored = stored_a_second(database, seconds=20)
+        click.echo(f"The database stores {stored:.0f} messages a second with their replies.")
     settings = Settings()
     process = Process(alone_ms / 1000, full_ms / 1000, front_ms / 1000, batch, settings.replies, settings.connections)
     held, outcome, what = most(process, think_s, 60 * minutes, limit_s)
@@ -174,9 +220,9 @@ def main(
     for population in POPULATIONS:
         processes = math.ceil(population / held)
         rate = outcome.rate * population / held
-        wait = database_wait(rate, stored_a_second)
+        wait = database_wait(rate, stored)
         click.echo(f"\n{population:,} conversations: {processes:,} processes, {rate:,.0f} messages/s")
-        click.echo(f"  database: {rate / stored_a_second:.0%} of what it stores, {_shown(wait)}")
+        click.echo(f"  database: {rate / stored:.0%} of what it stores, {_shown(wait)}")
         click.echo(f"  its connections: up to {DRIVERS * processes:,} of {database_connections:,}")
         broken = [] if wait < math.inf else ["the database's writes"]
         broken += (

@@ -1,10 +1,12 @@
 """The simulation of many conversations obeys what is known of queues."""
 
 import math
+from pathlib import Path
 
 import pytest
 
-from benchmarks.capacity import Process, Run, database_wait, most
+from benchmarks.capacity import Process, Run, database_wait, most, stored_a_second
+from chatbot.history import open_history
 
 FAST = Process(alone=0.001, full=0.064, front=0.0001, batch=64, replies=500, connections=500)
 SLOW = Process(alone=1.0, full=8.0, front=0.0001, batch=8, replies=500, connections=500)
@@ -39,6 +41,15 @@ def test_what_comes_next_is_named() -> None:
     assert 0 < held < 40
     assert outcome.p95 <= 4
     assert what.startswith("the engine")
+
+
+def test_what_a_database_is_said_to_store_is_in_it(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/chat.db"
+    found = stored_a_second(url, seconds=0.5, people=4)
+    history = open_history(url)
+    turns = sum(len(history.active_branch(one.id)) for one in history.conversations())
+    assert found * 0.5 == turns / 2 > 0
+    history.engine.dispose()
 
 
 def test_a_database_waits_the_longer_the_busier_it_is_and_never_catches_up_beyond_that() -> None:
