@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from sqlalchemy import (
+    CTE,
     JSON,
     ColumnElement,
     DateTime,
@@ -61,6 +62,7 @@ TITLE_CHARACTERS = 60
 SOURCE = "hred-chatbot"
 LEASE_SECONDS = 10  # a started reply is its worker's for as long, unless the worker says again that it is at work
 REVIEW_TURNS = 5  # that are shown before a reply to be reviewed
+PATH_TURNS = 200  # of a path: more are not told apart
 BUSY_MS = 30_000  # SQLite's writers wait for one another as long
 
 
@@ -520,11 +522,18 @@ class History:
             return Insight(turn.candidates or [], before, after, _unanswered(session, conversation, turn))
 
     def path(self, user_id: str, conversation_id: str) -> list[Waypoint]:
-        """Where the active branch went, a point for each turn whose state is known. Raises NotFoundError."""
+        """Where the active branch went, a point for each turn whose state is known, of the last PATH_TURNS turns.
+
+        One more comes first, from which they went. Raises NotFoundError.
+        """
         with self._reads() as session:
-            branch = _branch(session, _owned(session, conversation_id, user_id))
-            points = [(turn, _kept_state(turn)) for turn in branch]
-            return [Waypoint(turn.id, turn.speaker, state) for turn, state in points if state]
+            line = _line_above(_owned(session, conversation_id, user_id).active_leaf_id, PATH_TURNS + 1)
+            query = select(Turn.id, Turn.speaker, Turn.state, Turn.checkpoint).join(line, Turn.id == line.c.id)
+            return [
+                Waypoint(turn_id, speaker, DialogueState(state, checkpoint))
+                for turn_id, speaker, state, checkpoint in session.execute(query.order_by(line.c.distance.desc()))
+                if state is not None and checkpoint
+            ]
 
     def take_over(self, limit: int, *, own: bool = False) -> list[Unanswered]:
         """Up to `limit` started replies that nobody is at work on, oldest first; from now on they are this worker's.
@@ -931,13 +940,18 @@ def _ancestors(session: Session, turn: Turn, count: int) -> Sequence[Row[Any]]:
 
     The cost depends on `count`, never on the length of the conversation.
     """
-    line = select(Turn.id, Turn.parent_id, literal(1).label("distance")).where(Turn.id == turn.parent_id)
-    above = line.cte("above", recursive=True)
-    step = select(Turn.id, Turn.parent_id, above.c.distance + 1).join(above, Turn.id == above.c.parent_id)
-    above = above.union_all(step.where(above.c.distance < count))
+    above = _line_above(turn.parent_id, count)
     state = case((above.c.distance == 2, Turn.state)).label("state")
     turns = select(Turn.speaker, Turn.text, Turn.checkpoint, state).join(above, Turn.id == above.c.id)
     return session.execute(turns.order_by(above.c.distance)).all()
+
+
+def _line_above(turn_id: str | None, count: int) -> CTE:
+    """The ids of a turn, at distance 1, and of those above it, no more than `count`."""
+    line = select(Turn.id, Turn.parent_id, literal(1).label("distance")).where(Turn.id == turn_id)
+    above = line.cte("above", recursive=True)
+    step = select(Turn.id, Turn.parent_id, above.c.distance + 1).join(above, Turn.id == above.c.parent_id)
+    return above.union_all(step.where(above.c.distance < count))
 
 
 # Opening

@@ -2,13 +2,15 @@
 
 import json
 import re
+import sqlite3
+import struct
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Locator, Page, WebSocketRoute, expect
 
-from tests.browsing import box, converse, turns, visit
+from tests.browsing import box, converse, make_long, turns, visit
 from tests.running_server import RunningServer
 from tests.test_page_everywhere import PHONE, check_with_axe, payloads
 
@@ -128,6 +130,24 @@ def test_the_path_is_walked_by_keys_and_goes_to_the_turn(page: Page) -> None:
     expect(panel(page).locator("blockquote")).to_contain_text("You said: line 0")
     page.keyboard.press("Home")
     expect(spots(page).first).to_be_focused()
+
+
+def test_of_a_long_conversation_the_last_200_turns_are_shown(page: Page, server: RunningServer) -> None:
+    conversation = make_long(page, server, 300)
+    with sqlite3.connect(server.database.removeprefix("sqlite:///")) as database:
+        states = "UPDATE turns SET state = ?, checkpoint = 'echo' WHERE conversation_id = ?"
+        database.execute(states, (struct.pack("<f", 7), conversation))
+    database.close()
+    page.goto(f"{server.url}#{conversation}")
+    expect(turns(page).last).to_have_text("turn 299")
+    look(page)
+    expect(spots(page)).to_have_count(200)
+    expect(panel(page)).to_contain_text("The last 200 turns")
+    expect(panel(page).locator(".leg")).to_have_count(23)
+    spots(page).first.focus()
+    expect(panel(page).locator(".told")).to_have_text("You turn 100 moved the state by 0.00")
+    page.keyboard.press("Enter")
+    expect(turns(page).filter(has_text=re.compile("^turn 100$"))).to_be_in_viewport()
 
 
 @pytest.mark.parametrize(("map", "sentence"), [(None, "no map yet"), ({"density": [[1]]}, "of another checkpoint")])

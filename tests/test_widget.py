@@ -158,7 +158,7 @@ def test_a_site_that_is_not_listed_is_refused_in_a_sentence_and_does_not_go_on_a
     page.goto(site.unknown_url)
     launcher(page).click()
     expect(chat(page).get_by_role("alert")).to_have_text(
-        f"This chatbot does not answer on {site.unknown_url}: whoever runs it has to allow this site first."
+        f"This chatbot does not answer on {site.unknown_url} yet. Whoever runs it has to allow this site first."
     )
     expect(chat(page).get_by_text("Not connected")).to_be_visible()
     expect(box(page)).to_be_hidden()

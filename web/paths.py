@@ -6,13 +6,13 @@ from typing import Any
 
 import numpy as np
 
-from chatbot.history import Waypoint
+from chatbot.history import PATH_TURNS, Waypoint
 from chatbot.reply import DialogueState
 from chatbot.state_map import StateMap
 
 
 def path_on(state_map: StateMap | None, way: Sequence[Waypoint]) -> dict[str, Any]:
-    """As `web.protocol.DialoguePath`; the states are all of the map's checkpoint."""
+    """As `web.protocol.DialoguePath`, of the last PATH_TURNS; the states are all of the map's checkpoint."""
     if state_map is None:
         return {"points": [], "map": None}
     states = [_numbers(point.state) for point in way]
@@ -21,7 +21,7 @@ def path_on(state_map: StateMap | None, way: Sequence[Waypoint]) -> dict[str, An
         {"turn_id": point.turn_id, "speaker": point.speaker, "moved": step, **_place(state_map, state)}
         for point, state, step in zip(way, states, steps, strict=False)
     ]
-    return {"points": points, "map": {"density": state_map.density.round(3).tolist()}}
+    return {"points": points[-PATH_TURNS:], "map": {"density": state_map.density.round(3).tolist()}}
 
 
 def _place(state_map: StateMap, state: np.ndarray) -> dict[str, float]:

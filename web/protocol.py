@@ -468,7 +468,7 @@ class DensityMap(Sent):
 
 
 class DialoguePath(Done):
-    """The states after the turns of the active branch; no points where the checkpoint that answers has no map."""
+    """The states after the last 200 turns of the active branch; no points where the checkpoint has no map."""
 
     points: list[Point]
     map: DensityMap | None

@@ -122,7 +122,7 @@ export class ChatClient {
     return this.request("reply.explain", { conversation_id, reply_id });
   }
 
-  /** The dialogue states after each turn of the active branch, as {points, map} in two dimensions. */
+  /** The dialogue states after the last 200 turns of the active branch, as {points, map} in two dimensions. */
   path(conversation_id) {
     return this.request("conversation.path", { conversation_id });
   }

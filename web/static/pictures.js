@@ -2,7 +2,8 @@
 // Elements made of what the server answered; knows no connection.
 import { drawn, element, icon, textButton } from "./elements.js";
 
-const MOST = 200; // turns of a path that are drawn: the last ones
+const MOST = 200; // turns of a path that the server tells of
+const RECENT = 24; // of which lines are drawn; of more of them one could follow none
 const FEW = 24; // bars that fill the width; with fewer there is room for what comes
 const REACH = 6; // of 100: how near to a point one must come
 const AT_FIRST = 5; // candidates
@@ -28,12 +29,12 @@ export class PathPicture {
   #chosen;
 
   constructor({ points, map }, textOf, pointedAt, chosen) {
-    this.#points = points.slice(-MOST);
+    this.#points = points;
     this.#textOf = textOf;
     this.#pointedAt = pointedAt;
     this.#chosen = chosen;
-    this.#spots = this.#points.map(spotOf);
-    this.#bars = barsOf(this.#points);
+    this.#spots = points.map((point, place) => spotOf(point, place < points.length - RECENT));
+    this.#bars = barsOf(points);
     this.#bars.forEach((bar, place) => this.#makePointable(bar, place));
     this.#spots.forEach((spot, place) => this.#makeWalkable(spot, place));
     this.nodes = points.length ? this.#drawn(map) : [element("p", { class: "nothing" }, map ? NO_POINTS : NO_MAP)];
@@ -45,7 +46,7 @@ export class PathPicture {
     chart.addEventListener("pointermove", (move) => this.#pointAt(this.#nearest(chart, move)));
     chart.addEventListener("pointerleave", () => this.#pointAt(-1));
     chart.addEventListener("click", (click) => this.#choose(this.#nearest(chart, click)));
-    return [chart, this.#told, barChart(this.#bars), legend()];
+    return [chart, this.#told, barChart(this.#bars), legend(this.#points.length)];
   }
 
   /** Place of the point that is meant, of several that lie on each other the nearest; -1: none. */
@@ -121,16 +122,17 @@ export class PathPicture {
 const onMap = (value) => 100 * Math.min(1 + OUT, Math.max(-OUT, value));
 
 /** Differs by its shape and not by its colour only: square for a person, round for the chatbot. */
-function spotOf({ speaker, x, y }) {
+function spotOf({ speaker, x, y }, isLongAgo) {
   const [left, top] = [onMap(x), onMap(y)];
   const shape = speaker === "user"
     ? drawn("rect", { x: left - 1.5, y: top - 1.5, width: 3, height: 3 })
     : drawn("circle", { cx: left, cy: top, r: 1.8 });
-  return drawn("g", { class: `spot ${speaker}` }, drawn("circle", { class: "halo", cx: left, cy: top, r: 4 }), shape);
+  return drawn("g", { class: `spot ${speaker}${isLongAgo ? " ago" : ""}` }, drawn("circle", { class: "halo", cx: left, cy: top, r: 4 }), shape);
 }
 
 function mapOf(density, points, spots) {
-  const legs = points.slice(1).map((point, place) => legOf(points[place], point, (place + 1) / points.length));
+  const recent = points.slice(-RECENT);
+  const legs = recent.slice(1).map((point, place) => legOf(recent[place], point, (place + 1) / recent.length));
   const view = { class: "map", viewBox: "-6 -6 112 112", role: "group", "aria-label": "Map of the states" };
   const ground = drawn("rect", { class: "ground", x: -6, y: -6, width: 112, height: 112, rx: 4 });
   return drawn("svg", view, ground, shadesOf(density), ...legs, ...spots);
@@ -165,9 +167,10 @@ function barChart(bars) {
   return drawn("svg", { class: "bars", viewBox, preserveAspectRatio: "none", "aria-hidden": "true" }, ...bars); // the points say it
 }
 
-function legend() {
+function legend(count) {
+  const part = count < MOST ? [] : [element("span", {}, `The last ${count} turns`)];
   const sign = (speaker) => element("span", {}, element("span", { class: `sign ${speaker}` }), SAID[speaker]);
-  return element("p", { class: "legend" }, sign("user"), sign("bot"), "Bars: how far a turn moved the state");
+  return element("p", { class: "legend" }, sign("user"), sign("bot"), ...part, "Bars: how far a turn moved the state");
 }
 
 // --- why this reply

@@ -14,7 +14,7 @@ const sentences = {
   draining: () => "The server is shutting down. Your message is kept and goes out when it is back.",
   internal: () => "Something went wrong on the server. Please try again.",
   offline: () => "There is no connection right now. Please try again in a moment.",
-  refused: () => `This chatbot does not answer on ${location.origin}: whoever runs it has to allow this site first.`,
+  refused: () => `This chatbot does not answer on ${location.origin} yet. Whoever runs it has to allow this site first.`,
   locked: () => "This chatbot asks for a key, so it cannot be used here.",
   timeout: () => "The server is taking long to answer. Please wait a moment.",
 };

@@ -10,7 +10,7 @@ const phone = matchMedia("(max-width: 30rem), (max-height: 26rem)"); // as in wi
 
 const tag = [...document.scripts].find(({ src }) => src === import.meta.url);
 const { title = "Chat", accent } = tag?.dataset ?? {};
-const launcher = element("button", { class: "launcher", "aria-label": title, "aria-expanded": "false" }, drawing("chat"), drawing("down"));
+const launcher = element("button", { class: "launcher", "aria-label": title, "aria-expanded": "false" }, drawing("chat"), drawing("fold"));
 const dialog = element("dialog", { class: "chat", "aria-label": title });
 const chat = new WidgetChat(dialog, new URL(import.meta.url).origin, title);
 const widget = element("div", { class: "widget", lang: "en" }, launcher, dialog);

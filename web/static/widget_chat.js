@@ -13,6 +13,7 @@ const LEARNS = "This bot may learn from what is said here.";
 const LINES = {
   chat: "M4.5 5h15v10.5H11L7 19.5v-4H4.5Z",
   close: "m6 6 12 12M18 6 6 18",
+  fold: "m5.5 9 6.5 6.5L18.5 9",
   down: "M12 5v14M5.5 12.5 12 19l6.5-6.5",
   again: "M19 12a7 7 0 1 1-2.2-5.1L19.5 9.5M19.5 4.5v5h-5",
   send: "M12 19V5M5.5 11.5 12 5l6.5 6.5",
