@@ -23,7 +23,7 @@ import re
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -197,6 +197,14 @@ def rollback() -> Checkpoint:
         before = _shelve(load_checkpoint(_kept(earlier[-1])))
         _make_live(before.id, is_rollback=True)
     return before
+
+
+def before_live() -> Path | None:
+    """The folder of the checkpoint that a rollback would make live; None where there was none, or it is gone."""
+    *earlier, _ = _line_of_live()
+    with suppress(CheckpointError):
+        return _kept(earlier[-1]) if earlier else None
+    return None
 
 
 def _read_promotion(line: str) -> Promotion | None:

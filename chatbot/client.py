@@ -117,7 +117,10 @@ class Word:
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """What is said by each way of decoding (greedy, beam, sample, chosen), and the beams as a tree of words."""
+    """What is said by each way of decoding (greedy, beam, sample, chosen), and the beams as a tree of words.
+
+    Under `before`, what the checkpoint says that was live before, if one was.
+    """
 
     variants: dict[str, str]
     tree: Word

@@ -483,12 +483,12 @@ class WordTree(Sent):
 
 
 class Variant(Sent):
-    name: Literal["greedy", "beam", "sample", "chosen"]
+    name: Literal["greedy", "beam", "sample", "chosen", "before"]
     text: str
 
 
 class Comparison(Done):
-    """What else would be said at this turn, anew, and the beam search as a tree of words."""
+    """What else would be said at this turn, also by the checkpoint before, and the beam search as a tree of words."""
 
     variants: list[Variant]
     tree: WordTree

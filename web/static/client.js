@@ -127,7 +127,7 @@ export class ChatClient {
     return this.request("conversation.path", { conversation_id });
   }
 
-  /** Decodes a reply's turn anew, in four ways: {variants, tree}. */
+  /** Decodes a reply's turn anew, in four ways and by the checkpoint before, if there is one: {variants, tree}. */
   compare(conversation_id, reply_id) {
     return this.request("reply.compare", { conversation_id, reply_id });
   }

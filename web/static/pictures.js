@@ -220,7 +220,13 @@ function candidateRows(candidate, place) {
 
 // --- decoded another way
 
-const WAYS = { greedy: "Likeliest word each time", beam: "Beam search", sample: "By chance", chosen: "Chosen among candidates" };
+const WAYS = {
+  greedy: "Likeliest word each time",
+  beam: "Beam search",
+  sample: "By chance",
+  chosen: "Chosen among candidates",
+  before: "By the checkpoint before",
+};
 
 export function variantsList(variants) {
   const said = variants.map(({ name, text }) =>
