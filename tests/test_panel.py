@@ -24,7 +24,7 @@ def leaf(word: str, probability: float, *children: dict[str, Any]) -> dict[str, 
 # The likeliest first word is not the beginning of the likeliest sequence.
 FIRST = leaf("a", 0.5, leaf("b", 0.4), leaf("c", 0.4, leaf("b", 0.4, leaf("", 0.6))))
 TREE = leaf("", 1, FIRST, leaf("c", 0.3, leaf("b", 0.5), leaf("a", 0.6, leaf("", 0.3))))
-COMPARED = {"variants": [{"name": "beam", "text": "C a"}], "tree": TREE}
+COMPARED = {"variants": [{"name": "beam", "text": "C a"}, {"name": "before", "text": "Ca va."}], "tree": TREE}
 
 
 class Inside:
@@ -200,6 +200,7 @@ def test_of_the_beam_the_way_to_what_it_said_is_stressed(page: Page, inside: Ins
     expect(panel(page).locator(".best > .cell > .word")).to_have_text(["c", "a"])
     expect(panel(page).locator(".best > .cell > .edge")).to_have_text(["0.30", "0.60", "0.30"])
     expect(panel(page).get_by_role("img", name="end")).to_have_count(2)
+    expect(panel(page).locator(".ways div").last).to_have_text("By the checkpoint beforeCa va.")
 
 
 def test_what_the_server_refuses_is_said_in_the_panel(page: Page, inside: Inside) -> None:
