@@ -208,6 +208,19 @@ def test_it_is_used_by_keys_alone_which_the_site_does_not_hear(context: BrowserC
     expect(chat(page).get_by_role("log", name="Conversation")).to_have_attribute("aria-live", "polite")
 
 
+def test_a_reply_that_came_while_it_was_closed_is_there_when_it_is_opened(context: BrowserContext, site: Site) -> None:
+    page = enter(context, site.url)
+    converse(page, *["line\n" * 6 for _ in range(4)])
+    say(page, "and on")
+    page.keyboard.press("Escape")
+    expect(page.locator(".bot[data-status=completed]")).to_have_count(5)
+    launcher(page).click()
+    expect(turns(page).last).to_have_text("You said: and on")
+    expect(turns(page).last).to_be_in_viewport()
+    height = box(page).evaluate("box => box.clientHeight")
+    assert height >= 24  # which cannot be told of what is hidden
+
+
 def test_one_begins_anew_after_a_yes_and_what_was_said_is_erased(context: BrowserContext, site: Site) -> None:
     page = enter(context, site.url)
     converse(page, "hello")

@@ -22,6 +22,7 @@ export class Composer {
     form.addEventListener("submit", (submit) => this.#submit(submit));
     this.#input.addEventListener("keydown", (key) => this.#pressed(key));
     this.#input.addEventListener("input", () => this.#refresh());
+    this.#input.addEventListener("focus", () => this.#grow());
     this.#input.value = sessionStorage.getItem(DRAFT) ?? "";
   }
 
@@ -76,7 +77,8 @@ export class Composer {
 
   #grow() {
     this.#input.style.height = "auto";
-    this.#input.style.height = `${this.#input.scrollHeight}px`;
+    const { scrollHeight } = this.#input;
+    if (scrollHeight) this.#input.style.height = `${scrollHeight}px`; // it has none while it is not shown
   }
 }
 
