@@ -40,7 +40,8 @@ class Cost:
 @click.command()
 @click.argument("checkpoint", default="default")
 @click.option("--pairs", default=300, show_default=True, help="How often both are measured.")
-def main(checkpoint: str, pairs: int) -> None:
+@click.option("--early", default=1, show_default=True, help="The turn of a new conversation that is compared.")
+def main(checkpoint: str, pairs: int, early: int) -> None:
     with tempfile.TemporaryDirectory() as home:
         command = [sys.executable, service.__file__, checkpoint, "--serve", "greedy"]
         environment = os.environ | {"CHATBOT_HOME": home, "PYTHONPATH": str(Path(__file__).parent.parent)}
@@ -50,18 +51,16 @@ def main(checkpoint: str, pairs: int) -> None:
         try:
             assert server.stdout is not None
             talker = Talker(server.stdout.readline().split()[2], service.children(server.pid)[0])
-            costs = talker.measure(open_history(f"sqlite:///{home}/chatbot.db", create=False), pairs)
+            costs = talker.measure(open_history(f"sqlite:///{home}/chatbot.db", create=False), pairs, early)
         finally:
             server.terminate()
             server.wait()
-    print(f"{pairs} pairs: turns {TURNS:,} to {TURNS + pairs - 1:,} of one conversation, and turn 1 of as many")
+    print(f"{pairs} pairs: turns {TURNS:,} to {TURNS + pairs - 1:,} of one conversation, and turn {early} of as many")
     for name in ("first", "whole", "processor"):
-        early, late = (1000 * np.array([getattr(cost, name) for cost in kind]) for kind in costs)
-        low, ratio, high = ratio_of(early, late)
-        print(
-            f"{name:>10}: {np.median(early):6.1f} ms at turn 1, {np.median(late):6.1f} ms at turn {TURNS:,}:", end=" "
-        )
-        print(f"{ratio:.3f} x ({low:.3f} to {high:.3f})")
+        soon, late = (1000 * np.array([getattr(cost, name) for cost in kind]) for kind in costs)
+        low, ratio, high = ratio_of(soon, late)
+        medians = f"{np.median(soon):6.1f} ms at turn {early}, {np.median(late):6.1f} ms at turn {TURNS:,}"
+        print(f"{name:>10}: {medians}: {ratio:.3f} x ({low:.3f} to {high:.3f})")
 
 
 class Talker:
@@ -71,24 +70,27 @@ class Talker:
         self.client = service.Client(url)
         self._clock = (~worker << 3) | 2  # as clock_getcpuclockid(3) makes it
 
-    def measure(self, history: History, pairs: int) -> tuple[list[Cost], list[Cost]]:
-        """Of the first turns, and of the late ones."""
+    def measure(self, history: History, pairs: int, early: int) -> tuple[list[Cost], list[Cost]]:
+        """Of the early turns, and of the late ones."""
         long = self.client.conversation
         self.say(long, 0)
         lay(history, long, TURNS - 5)
         for seed in range(1, 4):  # the first of these reads the turns that were laid, which have no states of their own
             self.say(long, seed)
-        early, late = [], []
+        soon, late = [], []
         for seed in range(pairs):
-            kinds = [(self.create(), early), (long, late)]
+            kinds = [(self.create(early - 1), soon), (long, late)]
             for conversation, costs in random.Random(seed).sample(kinds, 2):
                 costs.append(self.say(conversation, seed))
-        return early, late
+        return soon, late
 
-    def create(self) -> str:
-        """With a title, which the first message would otherwise become."""
+    def create(self, turns: int) -> str:
+        """A conversation that had so many, with a title, which the first message would otherwise become."""
         self.client.socket.send('421["conversation.create",{"title":"One"}]')
-        return str(self.client.until("431[")[0]["conversation_id"])
+        conversation = str(self.client.until("431[")[0]["conversation_id"])
+        for seed in range(turns):
+            self.say(conversation, seed)
+        return conversation
 
     def say(self, conversation: str, seed: int) -> Cost:
         time.sleep(PAUSE)
@@ -113,9 +115,9 @@ def lay(history: History, conversation: str, turns: int) -> None:
         history.finish_reply(conversation, accepted.reply_id, reply)
 
 
-def ratio_of(early: Any, late: Any) -> tuple[float, float, float]:
+def ratio_of(soon: Any, late: Any) -> tuple[float, float, float]:
     """The median of the pairs' ratios, between the ends of its 95 % interval."""
-    ratios = late / early
+    ratios = late / soon
     drawn = np.random.default_rng(0).choice(ratios, (2_000, len(ratios)))
     low, high = np.quantile(np.median(drawn, axis=1), (0.025, 0.975))
     return float(low), float(np.median(ratios)), float(high)

@@ -226,8 +226,16 @@ def _refusals(route: Route) -> Document:
     for code in route.refused:
         refused.setdefault(str(STATUS[code]), []).append(code)
     return {
-        status: {"description": ", ".join(codes), "content": _content(route.fault)} for status, codes in refused.items()
+        status: {"description": ", ".join(codes), "headers": _waiting(codes), "content": _content(route.fault)}
+        for status, codes in refused.items()
     }
+
+
+def _waiting(codes: list[str]) -> Document:
+    """When to come again, where that may be told."""
+    if not {"rate_limited", "overloaded"} & set(codes):
+        return {}
+    return {"Retry-After": {"description": "Seconds", "schema": {"type": "integer", "minimum": 1}}}
 
 
 def asyncapi(host: str, is_secure: bool) -> Document:
