@@ -51,7 +51,7 @@ export class WidgetChat {
   constructor(dialog, address, title) {
     this.#dialog = dialog;
     this.#address = address;
-    this.#title = element("h2", { tabindex: "-1", dir: "auto" }, title);
+    this.#title = element("h2", { tabindex: "-1" }, element("bdi", {}, title));
     const region = element("div", { class: "log", role: "log", "aria-live": "polite", "aria-label": "Conversation", tabindex: "0" });
     const scroller = element("div", { class: "scroller" }, this.#welcome, region);
     const toEnd = button("down", "Go to the latest message");
