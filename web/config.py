@@ -21,7 +21,7 @@ class Settings(BaseModel):
     port: Annotated[int, Field(ge=0, le=65535)] = 8000
     database: str = DEFAULT_DATABASE
     checkpoint: str = "live"
-    origins: tuple[str, ...] | None = None  # None: the server's own only; else exactly these, by commas
+    origins: tuple[str, ...] | None = None  # of sites that may ask besides its own pages: exactly these, by commas
     workers: Annotated[int, Field(ge=1, le=256)] = 1  # processes, each with an engine and limits of its own
     redis: str | None = None  # by which workers of several servers reach one another
     proxies: Annotated[int, Field(ge=0)] = 0  # that stand in front and are believed when they say who the client is
