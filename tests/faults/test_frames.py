@@ -22,7 +22,8 @@ from web.protocol import FROM_CLIENT, FROM_RASA
 Record = Callable[..., None]
 StartServer = Callable[..., ServerProcess]
 
-INSIDES = ("Traceback", 'File "', "Error(", "sqlalchemy", "sqlite3", "psycopg", "/work", "site-packages")
+CHECKOUT = str(Path(__file__).parents[2])
+INSIDES = ("Traceback", 'File "', "Error(", "sqlalchemy", "sqlite3", "psycopg", CHECKOUT, "site-packages")
 EVENTS = (*FROM_CLIENT, *FROM_RASA, "connect", "disconnect", "*", "message", "__proto__", "", "\0", "x" * 5000)
 FIELDS = sorted({name for model, _ in FROM_CLIENT.values() for name in model.model_fields} | {"session_id", "$ne"})
 STARTS = ("42", "42", "42", "40", "43", "45", "451-", "461-", "459999999999-", "4", "0", "2", "3", "5", "6", "b", "")
