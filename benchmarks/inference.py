@@ -12,7 +12,7 @@ import numpy as np
 
 from chatbot.checkpoint import load_checkpoint
 from chatbot.decoding import GREEDY, decode
-from chatbot.inference import EXACT, ROUGH, PackedHRED, PackedProduct, fastest
+from chatbot.inference import BRIEF, EXACT, ROUGH, Bfloat16Product, PackedHRED, PackedProduct, fastest
 from chatbot.model import HRED
 from training.heldout import contexts_of, read_dialogues
 from training.judges import encoded
@@ -30,17 +30,17 @@ def main() -> None:
     tokens = read_dialogues(options.prepared, lambda name, reason: None)
     dialogues = [encoded(checkpoint.vocabulary, utterances) for utterances in tokens[: options.dialogues]]
     heard = [context.utterances for context in contexts_of(dialogues, options.turns, seed=0)]
-    chosen = [fastest(EXACT).__name__, fastest((*EXACT, *ROUGH)).__name__]
-    print(f"{checkpoint.id}, {len(dialogues)} dialogues, {len(heard)} turns; fastest here: {' and '.join(chosen)}")
+    chosen = [fastest(products).__name__ for products in (EXACT, BRIEF, (*EXACT, *ROUGH))]
+    print(f"{checkpoint.id}, {len(dialogues)} dialogues, {len(heard)} turns; fastest here: {', '.join(chosen)}")
     plain, said = perplexity(checkpoint.model, dialogues), replies(checkpoint.model, heard)
-    print(f"{'float32':>16}: perplexity {plain:.3f}")
-    for product in ROUGH:
-        packed = PackedHRED(checkpoint.model, PackedProduct, product)
-        found = perplexity(packed, dialogues)
-        same = np.mean([one == other for one, other in zip(said, replies(packed, heard), strict=True)])
-        print(
-            f"{product.__name__:>16}: perplexity {found:.3f} ({found / plain - 1:+.2%}), same greedy reply {same:.1%}"
-        )
+    print(f"{'float32':>34}: perplexity {plain:.3f}")
+    for brief in (PackedProduct, Bfloat16Product):
+        for rough in ROUGH:
+            packed = PackedHRED(checkpoint.model, PackedProduct, brief, rough)
+            found = perplexity(packed, dialogues)
+            same = np.mean([one == other for one, other in zip(said, replies(packed, heard), strict=True)])
+            name = f"{brief.__name__} and {rough.__name__}"
+            print(f"{name:>34}: perplexity {found:.3f} ({found / plain - 1:+.2%}), same greedy reply {same:.1%}")
 
 
 def perplexity(model: HRED, dialogues: Sequence[Sequence[Sequence[int]]]) -> float:

@@ -4,8 +4,9 @@ Two thirds of a reply's arithmetic choose words: readouts (N, E) against all V o
 enough to tell which words can win, so it is taken in few bits; the likeliest are then multiplied again, exactly. In 8
 bits a weight has one scale for each output (W_o = scale_o * integer); a row of inputs is brought to [-1, 1] by its own
 largest value and rounded to 1/127 (Jacob et al., CVPR 2018, without its calibration). No row's scale looks at its
-neighbours, so a reply is the same whatever else is in the batch. What the network remembers stays in float32: an error
-there would grow from word to word and from turn to turn.
+neighbours, so a reply is the same whatever else is in the batch. What the decoder remembers until its reply ends may be
+multiplied in bfloat16; what is remembered of the dialogue stays in float32, for an error there would grow from turn to
+turn.
 
 Shapes: N rows, I inputs, O outputs; for the rest see `chatbot.model` and `chatbot.recurrent`.
 """
@@ -70,9 +71,9 @@ def _rounded(count: int) -> int:
 class Bfloat16Product(PackedProduct):
     """Weights and inputs rounded to bfloat16, and the outputs before the bias."""
 
-    def __init__(self, weight: Tensor, bias: Tensor) -> None:
+    def __init__(self, weight: Tensor, bias: Tensor | None) -> None:
         super().__init__(weight.bfloat16(), None)
-        self.own_bias = bias
+        self.own_bias = torch.zeros(len(weight)) if bias is None else bias
 
     def forward(self, rows: Tensor) -> Tensor:
         return super().forward(rows.bfloat16()) + self.own_bias
@@ -108,7 +109,9 @@ def _packed_int8(weight: Tensor) -> object:
 
 
 EXACT = (Product, PackedProduct)
+BRIEF = (*EXACT, Bfloat16Product)
 ROUGH = (Bfloat16Product, Int8Product)
+_OF_EACH_STEP = ("rnn", "hidden_to_readout", "word_to_readout")  # of a decoder
 
 
 class PackedLayer(nn.Module):
@@ -128,15 +131,21 @@ class PackedLayer(nn.Module):
 
 
 class PackedHRED(HRED):
-    """Answers as `model` does, whose embedding it shares; `exact` products carry the network, `rough` ones find words.
+    """Answers as `model` does, whose embedding it shares.
+
+    `exact` products carry the state of the dialogue, `brief` ones write, `rough` ones find words. A decoder that has no
+    state beside its own memory, as a language model's, is exact.
 
     What the decoder is fed of a state is the same at every word of a reply, so `feed` multiplies it once: (N, S) ->
     (N, G + 2E), and `decode_step` takes that in the place of the state.
     """
 
-    def __init__(self, model: HRED, exact: type[Product], rough: type[Product]) -> None:
+    def __init__(self, model: HRED, exact: type[Product], brief: type[Product], rough: type[Product]) -> None:
         nn.Module.__init__(self)  # its parts are those of the model
         self.__dict__.update(_prepared(model, exact).__dict__)
+        if model.decoder.is_conditioned:
+            for name in _OF_EACH_STEP:
+                setattr(self.decoder, name, _prepared(getattr(model.decoder, name), brief))
         self.output = rough(model.embedding.weight, model.output_bias)
 
     def logits(self, readouts: Tensor) -> Tensor:
@@ -171,7 +180,7 @@ def prepare(model: HRED) -> HRED:
     """The model as this processor answers fastest with it; a small one as it is."""
     if sum(parameter.numel() for parameter in model.parameters()) < _WORTH_PACKING:
         return model
-    return PackedHRED(model, fastest(EXACT), fastest((*EXACT, *ROUGH)))
+    return PackedHRED(model, fastest(EXACT), fastest(BRIEF), fastest((*EXACT, *ROUGH)))
 
 
 @cache

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from chatbot import inference
 from chatbot.checkpoint import Checkpoint, load_checkpoint
-from chatbot.decoding import DEFAULT, GREEDY, DecodingConfig, decode, largest
+from chatbot.decoding import DEFAULT, GREEDY, DecodingConfig, decode, largest, log_probabilities
 from chatbot.engine import ChatEngine
 from chatbot.inference import EXACT, ROUGH, Bfloat16Product, Int8Product, PackedHRED, PackedProduct, fastest, prepare
 from chatbot.model import HRED
@@ -28,7 +28,7 @@ def states_of(model: HRED, count: int, seed: int = 0) -> Tensor:
 @pytest.mark.parametrize("product", EXACT)
 def test_a_prepared_network_of_any_kind_gives_what_the_model_gives(kind: str, cell: str, product: type) -> None:
     model = tiny_model(40, kind=kind, cell=cell, layers=2)
-    packed = PackedHRED(model, product, product)
+    packed = PackedHRED(model, product, product, product)
     torch.testing.assert_close(states_of(packed, 9), states_of(model, 9))
     states = states_of(model, 9)
     tokens, memory = torch.arange(4, 13), model.start_decoding(states)
@@ -52,7 +52,7 @@ def test_a_rough_product_is_near_and_a_row_has_the_same_in_any_company(product: 
 @pytest.mark.parametrize("product", ROUGH)
 def test_the_likeliest_words_have_the_models_own_probabilities(product: type) -> None:
     model = tiny_model(500)
-    packed = PackedHRED(model, PackedProduct, product)
+    packed = PackedHRED(model, PackedProduct, Bfloat16Product, product)
     readouts = torch.randn(20, model.config.embedding_size, generator=torch.Generator().manual_seed(0))
     exact, found = model.logits(readouts), packed.logits(readouts)
     values, words = exact.topk(3, dim=1)
@@ -67,24 +67,40 @@ def test_a_reply_is_word_for_word_the_models(product: type, config: DecodingConf
     model = tiny_model(500)
     states = states_of(model, 30)
     plain = decode(model, states, config)
-    packed = decode(PackedHRED(model, PackedProduct, product), states, config)
+    packed = decode(PackedHRED(model, PackedProduct, PackedProduct, product), states, config)
     same = [one[0].ids == other[0].ids for one, other in zip(plain, packed, strict=True)]
     assert sum(same) >= 29  # two words may be as likely as each other
 
 
 @pytest.mark.parametrize("product", ROUGH)
 def test_a_seed_fixes_the_samples_whatever_else_is_in_the_batch(product: type) -> None:
-    packed = PackedHRED(tiny_model(500), PackedProduct, product)
+    packed = PackedHRED(tiny_model(500), PackedProduct, Bfloat16Product, product)
     states = states_of(packed, 12)
     together = decode(packed, states, DEFAULT)
     apart = decode(packed, states, DEFAULT, max_batch=5)
     assert [[one.ids for one in found] for found in together] == [[one.ids for one in found] for found in apart]
 
 
+@pytest.mark.parametrize("kind", ["hred", "seq2seq", "language-model"])
+def test_what_is_remembered_of_a_dialogue_is_exact_whatever_replies_are_written_with(kind: str) -> None:
+    model = tiny_model(40, kind=kind)
+    packed = PackedHRED(model, PackedProduct, Bfloat16Product, Int8Product)
+    torch.testing.assert_close(states_of(packed, 9), states_of(model, 9))
+
+
+def test_what_is_written_in_bfloat16_is_about_as_likely_as_in_float32() -> None:
+    model = load_checkpoint("default").model
+    packed = PackedHRED(model, PackedProduct, Bfloat16Product, Int8Product)
+    states, replies = states_of(model, 20), [list(range(10 + n, 20 + n)) for n in range(20)]
+    exact, found = (log_probabilities(one, states, replies) for one in (model, packed))
+    assert ((found - exact) / exact).abs().max() < 0.02
+    assert not torch.equal(found, exact)
+
+
 def test_a_prepared_network_copies_no_embedding_and_leaves_the_model_as_it_was() -> None:
     model = tiny_model(40)
     before = [type(part) for part in model.modules()]
-    packed = PackedHRED(model, PackedProduct, Int8Product)
+    packed = PackedHRED(model, PackedProduct, Bfloat16Product, Int8Product)
     assert packed.embedding.weight is model.embedding.weight
     assert [type(part) for part in model.modules()] == before
 
@@ -113,6 +129,7 @@ def test_an_engine_answers_through_the_prepared_network_as_the_model_would(
     requests = [ReplyRequest(text) for text in ("Hello there", "What is your name?", "I like films")]
     expected = answers(checkpoint, requests)
     monkeypatch.setattr(inference, "_WORTH_PACKING", 0)
+    monkeypatch.setattr(inference, "BRIEF", EXACT)
     assert answers(checkpoint, requests) == expected
 
 
