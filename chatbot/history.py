@@ -34,6 +34,7 @@ from sqlalchemy import (
     Text,
     UniqueConstraint,
     and_,
+    bindparam,
     case,
     create_engine,
     delete,
@@ -527,11 +528,10 @@ class History:
         One more comes first, from which they went. Raises NotFoundError.
         """
         with self._reads() as session:
-            line = _line_above(_owned(session, conversation_id, user_id).active_leaf_id, PATH_TURNS + 1)
-            query = select(Turn.id, Turn.speaker, Turn.state, Turn.checkpoint).join(line, Turn.id == line.c.id)
+            asked = {"lowest": _owned(session, conversation_id, user_id).active_leaf_id, "count": PATH_TURNS + 1}
             return [
                 Waypoint(turn_id, speaker, DialogueState(state, checkpoint))
-                for turn_id, speaker, state, checkpoint in session.execute(query.order_by(line.c.distance.desc()))
+                for turn_id, speaker, state, checkpoint in session.execute(_PATH, asked)
                 if state is not None and checkpoint
             ]
 
@@ -802,8 +802,7 @@ def _append(session: Session, conversation: Conversation, type: str, data: dict[
 
 def _earlier(session: Session, conversation: Conversation, client_msg_id: str, text: str) -> Accepted | None:
     """What this client_msg_id was answered with the first time, if it was here before."""
-    query = select(Turn).where(Turn.conversation_id == conversation.id, Turn.client_msg_id == client_msg_id)
-    message = session.scalar(query)
+    message = session.scalar(_EARLIER, {"conversation": conversation.id, "client_msg_id": client_msg_id})
     if message is None:
         return None
     if message.text != text:
@@ -813,8 +812,7 @@ def _earlier(session: Session, conversation: Conversation, client_msg_id: str, t
 
 
 def _refuse_busy(session: Session, conversation: Conversation) -> None:
-    running = select(Turn.id).where(Turn.conversation_id == conversation.id, Turn.status == "started")
-    if session.scalar(running):
+    if session.scalar(_RUNNING, {"conversation": conversation.id}):
         raise BusyError("A reply is still being written in this conversation; wait for it or stop it.")
 
 
@@ -940,18 +938,35 @@ def _ancestors(session: Session, turn: Turn, count: int) -> Sequence[Row[Any]]:
 
     The cost depends on `count`, never on the length of the conversation.
     """
-    above = _line_above(turn.parent_id, count)
-    state = case((above.c.distance == 2, Turn.state)).label("state")
-    turns = select(Turn.speaker, Turn.text, Turn.checkpoint, state).join(above, Turn.id == above.c.id)
-    return session.execute(turns.order_by(above.c.distance)).all()
+    return session.execute(_ANCESTORS, {"lowest": turn.parent_id, "count": count}).all()
 
 
-def _line_above(turn_id: str | None, count: int) -> CTE:
-    """The ids of a turn, at distance 1, and of those above it, no more than `count`."""
-    line = select(Turn.id, Turn.parent_id, literal(1).label("distance")).where(Turn.id == turn_id)
+# Built once: they are asked at every message, and building them would take as long as the answer.
+
+
+def _line_above() -> CTE:
+    """The ids of the turn `lowest`, at distance 1, and of those above it, no more than `count`."""
+    line = select(Turn.id, Turn.parent_id, literal(1).label("distance")).where(Turn.id == bindparam("lowest"))
     above = line.cte("above", recursive=True)
     step = select(Turn.id, Turn.parent_id, above.c.distance + 1).join(above, Turn.id == above.c.parent_id)
-    return above.union_all(step.where(above.c.distance < count))
+    return above.union_all(step.where(above.c.distance < bindparam("count")))
+
+
+_RUNNING = select(Turn.id).where(Turn.conversation_id == bindparam("conversation"), _is_started())
+_EARLIER = select(Turn).where(
+    Turn.conversation_id == bindparam("conversation"), Turn.client_msg_id == bindparam("client_msg_id")
+)
+_LINE = _line_above()
+_ANCESTORS = (
+    select(Turn.speaker, Turn.text, Turn.checkpoint, case((_LINE.c.distance == 2, Turn.state)).label("state"))
+    .join(_LINE, Turn.id == _LINE.c.id)
+    .order_by(_LINE.c.distance)
+)
+_PATH = (
+    select(Turn.id, Turn.speaker, Turn.state, Turn.checkpoint)
+    .join(_LINE, Turn.id == _LINE.c.id)
+    .order_by(_LINE.c.distance.desc())
+)
 
 
 # Opening
