@@ -1,5 +1,6 @@
 """The whole of a retraining, with a tiny network: what it learns from, what it leaves behind, every way to stop it."""
 
+import io
 import json
 import subprocess
 import sys
@@ -22,11 +23,13 @@ from chatbot.engine import ChatEngine
 from chatbot.forgetting import forget, hash_of
 from chatbot.history import FinishedReply, History, open_history
 from chatbot.reply import ReplyRequest
+from chatbot.state_map import FILE as MAP
 from data.curation import Caps
 from tests.tiny_checkpoint import tiny_checkpoint
 from training import retrain as module
 from training.gate import Margins
 from training.retrain import RetrainConfig, RetrainError, retrain
+from training.retrain_commands import retrain as retrain_command
 
 QUIET = Console(quiet=True)
 SECRET = "zorbo"  # said by everybody, known to no vocabulary
@@ -316,6 +319,19 @@ def test_logs_are_learned_without_any_conversation(stored, config, tmp_path):
     assert outcome.report["dropped"]["duplicate"] > 0
 
 
+def test_logs_that_are_not_there_are_named_and_an_unfinished_run_is_kept(stored, config, tmp_path, monkeypatch):
+    talk(stored, 40)
+    with monkeypatch.context() as patched:
+        patched.setattr(module, "add_map", partial(_raise, KeyboardInterrupt()))
+        with pytest.raises(KeyboardInterrupt):
+            retrain(config, stored, False, QUIET)
+    with pytest.raises(RetrainError, match=r"nowhere\.jsonl does not exist"):
+        retrain(replace(config, logs=(tmp_path / "nowhere.jsonl",)), stored, False, QUIET)
+    outcome = retrain(config, stored, False, QUIET)
+    assert [run.checkpoint for run in stored.runs()] == [outcome.checkpoint.id]
+    assert (outcome.checkpoint.folder / MAP).is_file()  # though it was stopped where only that was missing
+
+
 def test_two_retrainings_at_once_are_refused(stored, config, home):
     with module._alone(home / "retrain"), pytest.raises(RetrainError, match="Another retraining"):
         retrain(config, stored, True, QUIET)
@@ -349,6 +365,24 @@ def test_the_command_says_what_came_of_it(stored, base, home):
     assert done.exit_code == 0, done.output
     assert "perplexity" in done.output
     assert "The checkpoint is in" in done.output
+
+
+def test_the_command_asks_for_what_a_retraining_does_by_itself():
+    said = {option.name: option.default for option in retrain_command.params}
+    config = RetrainConfig()
+    assert (said["passes"], said["seed"], said["base"]) == (config.passes, config.seed, config.base)
+    assert (said["margin"], said["parent"]) == (config.margins.perplexity, config.parent)
+
+
+def test_too_little_is_said_before_the_base_corpus_is_read_and_leaves_nothing_to_give_up(stored, config, monkeypatch):
+    with monkeypatch.context() as patched:
+        patched.setattr(module, "_prepare_base", partial(_raise, AssertionError("It was read.")))
+        with pytest.raises(RetrainError, match="approve or better replies"):
+            retrain(config, stored, False, QUIET)
+    told = Console(record=True, quiet=False, file=io.StringIO())
+    with pytest.raises(RetrainError):
+        retrain(replace(config, seed=1), stored, False, told)
+    assert told.export_text() == ""
 
 
 def test_too_little_to_learn_from_is_one_sentence(home, base):

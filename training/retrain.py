@@ -56,7 +56,7 @@ from data.tokenizer import detokenise, tokenise
 from training.blending import best_blend
 from training.config import StageConfig
 from training.gate import HeldOut, Margins, Probe, Verdict, judge
-from training.lessons import cleaned, of_conversation, read_logs, write_stores
+from training.lessons import Taught, cleaned, of_conversation, read_logs, write_stores
 from training.loop import Position, Stage, perplexities
 from training.new_words import Said, grown, new_words
 from training.objective import Losses, distillation
@@ -94,7 +94,7 @@ class RetrainConfig:
     base: str = "chitchat"
     unchecked: bool = False
     rehearsal: int = 16
-    passes: int = 10  # over the lessons, or fewer where they are many
+    passes: int = 12  # over the lessons, or fewer where they are many
     learning_rate: float = 5e-4
     margins: Margins = field(default_factory=Margins)
     seed: int = 0
@@ -235,6 +235,8 @@ def _alone(runs: Path) -> Iterator[Path]:
 
 def _state_of(path: Path) -> list[Any]:
     """What is another as soon as a file, or one in a folder, is: its place, and its size and time of change."""
+    if not path.exists():
+        raise RetrainError(f"{path} does not exist; give a file or a folder of logs.")
     stats = [file.stat() for file in (path, *path.rglob("*")) if file.exists()]
     return [f"{path.resolve()}", sum(one.st_size for one in stats), max((one.st_mtime_ns for one in stats), default=0)]
 
@@ -286,7 +288,9 @@ def _run_folder(runs: Path, plan: dict[str, Any], console: Console) -> Path:
         if record.get("plan") == plan:
             console.print("Going on with the retraining that was stopped.")
             return folder
-        console.print("Giving up a retraining of other settings, or from another checkpoint, that was not finished.")
+        if _leftovers(folder):
+            told = "Giving up a retraining of other settings, or from another checkpoint, that was not finished."
+            console.print(told, soft_wrap=True)
         remove(folder)
     folder = runs / str(uuid.uuid4())
     folder.mkdir()
@@ -319,14 +323,13 @@ def _prepare(folder: Path, config: RetrainConfig, parent: Checkpoint, history: H
     _write_json(folder / "data.json", {"conversations": sorted({hash_of(taught.id) for taught in own})})
     taken = len({taught.id for taught in said})
     runs = [run for taught in said for run in cleaned(taught, dropped)]
+    _demand_enough(runs, taken, dropped, skipped)  # before what takes long
     with tempfile.TemporaryDirectory(dir=folder, prefix=".prepared-") as scratch:
         fresh = Path(scratch) / "prepared"
         base = _prepare_base(fresh, config, parent)
         kept = curate(runs, dropped, held_out=NearCopies(pair for dialogue in base for pair in pairs_of(dialogue)))
         lessons = [taught for taught in kept.lessons if taught.teaches]
-        left = len({taught.id for taught in lessons if taught.has_response})
-        if left < _FEWEST:
-            raise RetrainError(_too_little(taken, left, dropped, skipped))
+        _demand_enough(lessons, taken, dropped, skipped)
         words = new_words((Said(one.id, one.person, one.utterances) for one in lessons), parent.vocabulary)
         utterances = (text for taught in lessons for text in taught.utterances)
         larger = save_checkpoint(fresh / "grown", *grown(parent.model, parent.vocabulary, words, utterances), {})
@@ -351,9 +354,12 @@ def _prepare_base(fresh: Path, config: RetrainConfig, parent: Checkpoint) -> lis
     return [[detokenise(tokens) for tokens in dialogue] for dialogue in judged]
 
 
-def _too_little(taken: int, left: int, dropped: Counter[str], skipped: Sequence[str]) -> str:
+def _demand_enough(lessons: Sequence[Taught], taken: int, dropped: Counter[str], skipped: Sequence[str]) -> None:
+    left = len({taught.id for taught in lessons if taught.has_response})
+    if left >= _FEWEST:
+        return
     lost = [f"{count} were left out ({reason})" for reason, count in dropped.most_common(3)] + list(skipped[:3])
-    return (
+    raise RetrainError(
         f"Of {taken} conversations and logged dialogues {left} have something to learn from, and it takes {_FEWEST}; "
         "let conversations be learned from and approve or better replies, or bring --logs"
         f"{': ' + '; '.join(lost) if lost else ''}."
@@ -399,13 +405,27 @@ class RetrainStage(Stage):
 
 
 def _learn(folder: Path, config: RetrainConfig, parent: Checkpoint, history: History, console: Console) -> Checkpoint:
-    """The candidate that fine-tuning makes of the grown checkpoint."""
+    """The candidate that fine-tuning makes of the grown checkpoint, with its map."""
     if (folder / "checkpoint").is_dir():
         return load_checkpoint(folder / "checkpoint")
+    start = load_checkpoint(folder / "prepared" / "grown")
+    stage = _stage_in(folder, config, parent)
+    learned = stage.run(console, _recorder(stage.folder, stage.config.target_tokens, history))
+    model, share = _settled(stage, start.model, learned, 1 + config.margins.perplexity * _ALLOWED)
+    console.print(f"Keeps {share:.0%} of the way that it went in learning.")
+    metrics = load_checkpoint(stage.folder / "kept").metrics
+    metrics |= {"run": folder.name, "parent": parent.id, "share_of_learning": share}
+    fresh = save_checkpoint(folder / "blended", model, start.vocabulary, metrics).folder
+    with suppress(ValueError):  # of a handful of dialogues there is no map
+        add_map(fresh, model, stage.base)
+    return load_checkpoint(fresh.rename(folder / "checkpoint"))  # there is all of it, or nothing
+
+
+def _stage_in(folder: Path, config: RetrainConfig, parent: Checkpoint) -> RetrainStage:
     prepared = folder / "prepared"
     start = load_checkpoint(prepared / "grown")
     train, validation = (TokenStore.open(prepared / split) for split in ("train", "validation"))
-    stage = RetrainStage(
+    return RetrainStage(
         teacher=parent.model,
         base=TokenStore.open(prepared / "base" / "dialogues" / "train"),
         rehearsal=config.rehearsal,
@@ -418,16 +438,6 @@ def _learn(folder: Path, config: RetrainConfig, parent: Checkpoint, history: His
         precision="bfloat16",
         seed=config.seed,
     )
-    learned = stage.run(console, _recorder(folder / "stage", stage.config.target_tokens, history))
-    before = load_checkpoint(prepared / "grown").model
-    model, share = _settled(stage, before, learned, 1 + config.margins.perplexity * _ALLOWED)
-    console.print(f"Keeps {share:.0%} of the way that it went in learning.")
-    metrics = load_checkpoint(folder / "stage" / "kept").metrics
-    metrics |= {"run": folder.name, "parent": parent.id, "share_of_learning": share}
-    save_checkpoint(folder / "checkpoint", model, start.vocabulary, metrics)
-    with suppress(ValueError):  # of a handful of dialogues there is no map
-        add_map(folder / "checkpoint", model, stage.base)
-    return load_checkpoint(folder / "checkpoint")
 
 
 @torch.no_grad()
