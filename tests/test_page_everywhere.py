@@ -88,6 +88,11 @@ def test_a_phone_shows_everything_without_scrolling_sideways(
     expect(titles(page).first).to_be_in_viewport()
     titles(page).first.click()
     expect(titles(page).first).to_be_hidden()
+    page.get_by_role("button", name="Conversations").click()
+    page.get_by_role("link", name="New conversation").click()
+    page.get_by_role("button", name="Conversations").click()
+    page.get_by_role("button", name="Delete aaa").tap()  # one that is not open
+    expect(page.get_by_role("button", name="Undo")).to_be_visible()
     context.close()
 
 

@@ -3,7 +3,7 @@ import { Chat } from "./chat.js";
 import { Composer } from "./composer.js";
 import { asText, leafBelow } from "./conversation.js";
 import { Deletions } from "./deletions.js";
-import { askFirst, saveAs } from "./elements.js";
+import { askFirst, isComposing, saveAs } from "./elements.js";
 import { LogView } from "./log.js";
 import { Panel } from "./panel.js";
 import { sentenceFor } from "./sentences.js";
@@ -160,7 +160,7 @@ function showDrawer(isOpen) {
 
 const withControl = {
   "K": () => {
-    showDrawer(matchMedia("(max-width: 48rem)").matches);
+    showDrawer($("menu").checkVisibility()); // where there is one
     sidebar.focusSearch();
   },
   "/": () => $("settings").showModal(),
@@ -170,6 +170,7 @@ const withControl = {
 
 function pressed(press) {
   const act = (press.ctrlKey || press.metaKey) && !press.altKey && withControl[press.key.toUpperCase()];
+  if (isComposing(press)) return;
   if (press.key === "Escape") return escaped();
   if (!act || press.shiftKey !== (press.key.toUpperCase() === "O") || document.querySelector("dialog[open]")) return;
   press.preventDefault();
