@@ -188,8 +188,15 @@ def test_a_turn_is_decoded_in_other_ways_when_asked(page: Page, inside: Inside) 
     converse(page, "and now?")
     expect(panel(page).locator(".ways")).to_have_count(0)
     inside.answers["reply.compare"] = lambda _: None  # it takes its time
+    page.clock.install()
     panel(page).get_by_role("button", name="Decode again").click()
     expect(panel(page).get_by_role("status")).to_have_text("Decoding…")
+    page.clock.fast_forward(15_000)
+    expect(panel(page).get_by_role("status")).to_have_text("Decoding…")
+    inside.answers.clear()
+    page.evaluate("window.dispatchEvent(new Event('offline'))")  # the socket client drops its connection at this event
+    expect(panel(page).locator(".ways dd")).to_have_text(["You said: and now?"] * 4)
+    expect(panel(page).get_by_role("status")).to_have_text("")
 
 
 def test_of_the_beam_the_way_to_what_it_said_is_stressed(page: Page, inside: Inside) -> None:
@@ -203,12 +210,17 @@ def test_of_the_beam_the_way_to_what_it_said_is_stressed(page: Page, inside: Ins
     expect(panel(page).locator(".ways div").last).to_have_text("By the checkpoint beforeCa va.")
 
 
-def test_what_the_server_refuses_is_said_in_the_panel(page: Page, inside: Inside) -> None:
+def test_what_the_server_refuses_is_said_in_the_panel_which_asks_again_when_it_is_opened_again(page: Page, inside: Inside) -> None:
     refusal = {"ok": False, "error": {"code": "internal", "message": "no"}}
     inside.answers |= {"reply.explain": lambda _: refusal, "conversation.path": lambda _: refusal}
     converse(page, "hello")
     look(page)
     expect(panel(page).get_by_text("Something went wrong on the server.")).to_have_count(2)
+    inside.answers.clear()
+    page.keyboard.press("Escape")
+    look(page)
+    expect(spots(page)).to_have_count(2)
+    expect(panel(page).get_by_role("row")).to_have_count(5)
 
 
 def test_the_panel_opens_and_closes_by_keys_and_gives_the_focus_back(page: Page) -> None:
@@ -232,11 +244,18 @@ def test_a_screen_of_any_size_has_room_for_it(browser: Browser, server: RunningS
     page = visit(context, server)
     shown(page, "hello", "again")
     decode_again(page)
-    for width in (320, 844, 1100):
-        page.set_viewport_size({"width": width, "height": 640})
+    for width, height in ((320, 640), (844, 640), (1100, 640), (740, 360), (932, 430)):
+        page.set_viewport_size({"width": width, "height": height})
         assert page.evaluate("document.documentElement.scrollWidth") == width
         assert panel(page).evaluate("panel => panel.scrollWidth - panel.clientWidth") == 0
         expect(box(page)).to_be_in_viewport(ratio=1)
+        expect(turns(page).last).to_be_in_viewport(ratio=1)
+    page.set_viewport_size({"width": 360, "height": 400})
+    box(page).focus()  # which brings up the keyboard, and leaves so much
+    expect(panel(page)).to_be_hidden()
+    expect(turns(page).last).to_be_in_viewport(ratio=1)
+    page.set_viewport_size({"width": 360, "height": 740})
+    expect(panel(page)).to_be_visible()
     context.close()
 
 

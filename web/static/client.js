@@ -173,8 +173,8 @@ export class ChatClient {
   }
 
   /** Sends an event of the protocol; resolves to its acknowledgement, again after a lost line or when told to wait. */
-  async request(name, payload = {}) {
-    for (const deadline = Date.now() + this.#timeout; ; ) {
+  async request(name, payload = {}, timeout = this.#timeout) {
+    for (const deadline = Date.now() + timeout; ; ) {
       await this.#connected(deadline);
       const answer = await this.#acknowledged(name, payload, deadline);
       if (answer?.ok) return answer;

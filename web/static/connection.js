@@ -20,7 +20,7 @@ export class Connection {
   constructor(store, address) {
     this.#store = store;
     this.#address = address;
-    this.#chat = new ChatClient(address, { timeout: ANSWER_MS, auth: () => this.#introduction() });
+    this.#chat = new ChatClient(address, { auth: () => this.#introduction() });
     this.#chat.on("ready", (ready) => this.#admitted(ready));
     this.#chat.on("event", (event) => store.dispatch("event", event));
     this.#chat.on("reply.delta", (delta) => store.dispatch("delta", delta));
@@ -31,10 +31,10 @@ export class Connection {
   }
 
   /** Sends one request; returns the acknowledgement or throws a ChatError. Nothing waits for a connection here. */
-  async request(name, payload = {}) {
+  async request(name, payload = {}, timeout = ANSWER_MS) {
     if (!this.#chat.isConnected) throw new ChatError({ code: "offline" });
     try {
-      return await this.#chat.request(name, payload);
+      return await this.#chat.request(name, payload, timeout);
     } catch (error) {
       if (error.code === "unauthenticated") this.#chat.reconnect(); // to be refused, and start afresh
       throw error;

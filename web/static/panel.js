@@ -4,6 +4,7 @@ import { element } from "./elements.js";
 import { PathPicture, candidatesTable, variantsList, wordTree } from "./pictures.js";
 import { sentenceFor } from "./sentences.js";
 
+const PATIENCE_MS = { ways: 60_000 }; // several replies, the last by a model that is loaded for it
 const NO_TURNS = "Say something, and the path begins.";
 const NO_CHOICE = "This reply was not chosen among several, or it is older than the record of such choices.";
 
@@ -61,14 +62,15 @@ export class Panel {
     this.#node.hidden = true;
     this.#button.setAttribute("aria-expanded", "false");
     this.#log.mark(null);
+    this.#askAnew();
     if (hasFocus) (this.#opener?.checkVisibility() ? this.#opener : this.#button).focus();
   }
 
   /** `turns` are those of the active branch. */
   show(conversation, turns, isOnline) {
     const isAnother = conversation !== this.#conversation;
-    if (isAnother) this.#forgetPath();
-    if (isAnother || (isOnline && !this.#isOnline)) this.#asked = {};
+    if (isAnother) this.#forgetAll();
+    else if (isOnline && !this.#isOnline) this.#askAnew();
     if (turns.at(-1)?.id !== this.#turns.at(-1)?.id) this.#reply = null;
     this.#conversation = conversation;
     this.#turns = turns;
@@ -129,9 +131,16 @@ export class Panel {
       candidates.length ? candidatesTable(candidates) : [element("p", { class: "nothing" }, NO_CHOICE)]);
   }
 
-  #forgetPath() {
+  #forgetAll() {
+    this.#asked = {};
+    this.#shown = null;
     this.#picture = null;
     this.#fill("path", []);
+  }
+
+  /** What could not be told may be told the next time; what is being decoded is still awaited. */
+  #askAnew() {
+    this.#asked = { ways: this.#asked.ways };
   }
 
   #forget(reply) {
@@ -156,16 +165,16 @@ export class Panel {
   async #ask(part, what, name, payload, draw) {
     if (this.#asked[part] === what) return;
     this.#asked[part] = what;
-    const answer = await this.#answer(name, payload);
+    const answer = await this.#answer(name, payload, PATIENCE_MS[part]);
     if (this.#asked[part] !== what) return;
     const isFault = answer instanceof Error;
     this.#fill(part, isFault ? [element("p", { class: "nothing" }, sentenceFor(answer))] : draw(answer));
     if (part === "ways") this.#part("decoding").textContent = "";
   }
 
-  async #answer(name, payload) {
+  async #answer(name, payload, timeout) {
     try {
-      return await this.#connection.request(name, { conversation_id: this.#conversation, ...payload });
+      return await this.#connection.request(name, { conversation_id: this.#conversation, ...payload }, timeout);
     } catch (error) {
       return error;
     }
