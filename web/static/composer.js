@@ -1,5 +1,6 @@
 // Where one writes. Enter sends, Shift+Enter breaks the line; while a reply streams, the same button stops it. What is not
 // sent yet survives a reload.
+import { isComposing } from "./elements.js";
 
 const SHOW_REMAINING = 200; // characters
 const DRAFT = "chatbot.draft";
@@ -48,7 +49,7 @@ export class Composer {
       key.preventDefault();
       return this.#actions.editLast();
     }
-    if (key.key !== "Enter" || key.shiftKey || key.isComposing) return;
+    if (key.key !== "Enter" || key.shiftKey || isComposing(key)) return;
     key.preventDefault();
     if (!this.#replying) this.#form.requestSubmit();
   }

@@ -10,16 +10,18 @@ export class Deletions {
   #store;
   #connection;
   #timer;
+  #own = new Set(); // ids of those that were deleted here: whoever leaves does not undo these any more
 
   constructor(store, connection) {
     this.#store = store;
     this.#connection = connection;
     addEventListener("storage", ({ key }) => key === KEY && this.#show());
-    addEventListener("pagehide", () => this.#eraseAll()); // whoever leaves does not undo any more
+    addEventListener("pagehide", () => this.#eraseOwn());
     this.#show();
   }
 
   add(id) {
+    this.#own.add(id);
     this.#save({ ...waiting(), [id]: Date.now() + UNDO_MS });
   }
 
@@ -50,8 +52,8 @@ export class Deletions {
     this.undo(conversation_id);
   }
 
-  #eraseAll() {
-    for (const conversation_id of Object.keys(waiting())) this.#erase(conversation_id);
+  #eraseOwn() {
+    for (const conversation_id of Object.keys(waiting())) if (this.#own.has(conversation_id)) this.#erase(conversation_id);
   }
 
   #save(ids) {

@@ -30,6 +30,10 @@ export function textButton(words, onClick) {
   return button;
 }
 
+/** Whether a key belongs to a word that is still being put together, as Japanese is. Safari tells of the Enter that ends
+ *  one when it has ended, and marks it with this code only. */
+export const isComposing = (press) => press.isComposing || press.keyCode === 229;
+
 /** Asks by a modal dialog; `then` follows where it is closed by its button of the value "delete". */
 export function askFirst(dialog, then) {
   dialog.returnValue = "";

@@ -1,5 +1,5 @@
 // One turn on the page: what was said, how it stands, and what can be done with it.
-import { copyText, element, iconButton, textButton } from "./elements.js";
+import { copyText, element, iconButton, isComposing, textButton } from "./elements.js";
 import { sentenceFor } from "./sentences.js";
 
 const remarks = {
@@ -170,8 +170,9 @@ function makeEditor(tag, label, saveLabel, save, cancel) {
   form.addEventListener("keydown", pressed);
 
   function pressed(press) {
+    if (isComposing(press)) return;
     if (press.key === "Escape") cancel();
-    else if (press.key === "Enter" && press.target === input && !press.shiftKey && !press.isComposing) form.requestSubmit();
+    else if (press.key === "Enter" && press.target === input && !press.shiftKey) form.requestSubmit();
     else return;
     press.preventDefault();
     press.stopPropagation();

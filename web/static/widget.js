@@ -2,7 +2,7 @@
 //     <script type="module" src="https://bot.example/static/widget.js" data-title="Ask us" data-accent="#7a3cc2"></script>
 // A button in the corner opens it. All of it lies in a shadow tree, which no style of the site reaches; it talks with the
 // server that this file comes from, and connects when it is first opened.
-import { element } from "./elements.js";
+import { element, isComposing } from "./elements.js";
 import { WidgetChat, drawing } from "./widget_chat.js";
 
 const OPEN = "chatbot.widget.open"; // in this tab, from page to page
@@ -16,7 +16,7 @@ const chat = new WidgetChat(dialog, new URL(import.meta.url).origin, title);
 const widget = element("div", { class: "widget", lang: "en" }, launcher, dialog);
 
 launcher.addEventListener("click", () => (dialog.open ? dialog.close() : open()));
-dialog.addEventListener("keydown", (press) => press.key === "Escape" && !press.isComposing && !chat.isAsking && dialog.close());
+dialog.addEventListener("keydown", (press) => press.key === "Escape" && !isComposing(press) && !chat.isAsking && dialog.close());
 dialog.addEventListener("close", closed);
 if (accent && CSS.supports("color", accent)) {
   widget.classList.add("coloured");
