@@ -210,7 +210,9 @@ def test_of_the_beam_the_way_to_what_it_said_is_stressed(page: Page, inside: Ins
     expect(panel(page).locator(".ways div").last).to_have_text("By the checkpoint beforeCa va.")
 
 
-def test_what_the_server_refuses_is_said_in_the_panel_which_asks_again_when_it_is_opened_again(page: Page, inside: Inside) -> None:
+def test_what_the_server_refuses_is_said_in_the_panel_which_asks_again_when_opened_again(
+    page: Page, inside: Inside
+) -> None:
     refusal = {"ok": False, "error": {"code": "internal", "message": "no"}}
     inside.answers |= {"reply.explain": lambda _: refusal, "conversation.path": lambda _: refusal}
     converse(page, "hello")
