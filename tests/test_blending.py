@@ -35,6 +35,15 @@ def test_what_foretells_new_dialogues_best_is_kept_where_little_is_forgotten():
     assert best_blend(start, learned, lambda model: abs(far(model) - 0.7), far, most=1.01)[1] == 0.75
 
 
+def test_no_more_is_asked_about_what_was_known_than_it_takes():
+    start, learned = models()
+    far, asked = step_of(start, learned), []
+    assert best_blend(
+        start, learned, lambda model: abs(far(model) - 0.7), lambda model: asked.append(model) or 1.0, 1.0
+    )
+    assert len(asked) == 1
+
+
 def test_where_every_blend_forgets_too_much_the_least_changed_is_left_to_the_gate():
     start, learned = models()
     model, share = best_blend(start, learned, lambda model: 1.0, lambda model: 2.0, most=1.0)

@@ -319,6 +319,15 @@ def test_logs_are_learned_without_any_conversation(stored, config, tmp_path):
     assert outcome.report["dropped"]["duplicate"] > 0
 
 
+def test_a_candidate_is_told_by_its_own_figures(stored, config, monkeypatch):
+    talk(stored, 40)
+    monkeypatch.setattr(module, "best_blend", lambda before, *_: (before, 0.0))  # nothing is kept of what was learned
+    outcome = retrain(config, stored, False, QUIET)
+    learned = min(row["perplexity"] for row in stored.runs()[0].progress["curve"])
+    assert outcome.checkpoint.metrics["validation"]["perplexity"] > 2 * learned
+    assert outcome.checkpoint.metrics["share_of_learning"] == 0
+
+
 def test_logs_that_are_not_there_are_named_and_an_unfinished_run_is_kept(stored, config, tmp_path, monkeypatch):
     talk(stored, 40)
     with monkeypatch.context() as patched:

@@ -28,7 +28,6 @@ def best_blend(
     it, the one that has learned least is returned: the gate will say what is wrong with it.
     """
     blends = [(blended(start, learned, share), share) for share in SHARES]
-    allowed = [(model, share) for model, share in blends if of_known(model) <= most]
-    if not allowed:
-        return blends[-1]
-    return min(allowed, key=lambda blend: of_new(blend[0]))
+    best_first = sorted(blends, key=lambda blend: of_new(blend[0]))
+    allowed = (blend for blend in best_first if of_known(blend[0]) <= most)  # looked at one by one: it takes long
+    return next(allowed, blends[-1])

@@ -57,7 +57,7 @@ from training.blending import best_blend
 from training.config import StageConfig
 from training.gate import HeldOut, Margins, Probe, Verdict, judge
 from training.lessons import Taught, cleaned, of_conversation, read_logs, write_stores
-from training.loop import Position, Stage, perplexities
+from training.loop import Position, Stage, autocast, perplexities
 from training.new_words import Said, grown, new_words
 from training.objective import Losses, distillation
 from training.rewording import Rewording
@@ -392,6 +392,11 @@ class RetrainStage(Stage):
         used = torch.from_numpy(np.unique(self.train.tokens)).long()
         self._reworded = Rewording(teacher.embedding.weight, used, len(self.vocabulary))
 
+    def figures(self, model: HRED, store: TokenStore) -> dict[str, float]:
+        """As a validation has them, of another model or other dialogues."""
+        with autocast(self.precision):
+            return perplexities(model, store, replace(self.config, validation_dialogues=_LOOKED_AT))
+
     def _losses(self, batch: Batch) -> Losses:
         losses = super()._losses(self._reworded(batch))
         rehearsed = distillation(self.model, self.teacher, self._drawn(), self.config.relevance_weight)
@@ -411,10 +416,12 @@ def _learn(folder: Path, config: RetrainConfig, parent: Checkpoint, history: His
     start = load_checkpoint(folder / "prepared" / "grown")
     stage = _stage_in(folder, config, parent)
     learned = stage.run(console, _recorder(stage.folder, stage.config.target_tokens, history))
+    console.print("Looking how much of what was learned to keep ...")
     model, share = _settled(stage, start.model, learned, 1 + config.margins.perplexity * _ALLOWED)
     console.print(f"Keeps {share:.0%} of the way that it went in learning.")
     metrics = load_checkpoint(stage.folder / "kept").metrics
     metrics |= {"run": folder.name, "parent": parent.id, "share_of_learning": share}
+    metrics["validation"] = stage.figures(model, stage.validation)  # kept are those of all that was learned
     fresh = save_checkpoint(folder / "blended", model, start.vocabulary, metrics).folder
     with suppress(ValueError):  # of a handful of dialogues there is no map
         add_map(fresh, model, stage.base)
@@ -444,12 +451,13 @@ def _stage_in(folder: Path, config: RetrainConfig, parent: Checkpoint) -> Retrai
 def _settled(stage: RetrainStage, before: HRED, learned: HRED, worst: float) -> tuple[HRED, float]:
     """What is kept of what was learned; `worst` is what perplexity on base dialogues may be, over the teacher's."""
 
-    def perplexity_on(store: TokenStore) -> Callable[[HRED], float]:
-        looked = replace(stage.config, validation_dialogues=_LOOKED_AT)
-        return lambda model: perplexities(model, store, looked)["perplexity"]
+    def of_new(model: HRED) -> float:
+        return stage.figures(model, stage.validation)["perplexity"]
 
-    of_base = perplexity_on(stage.base)
-    return best_blend(before, learned, perplexity_on(stage.validation), of_base, worst * of_base(stage.teacher))
+    def of_base(model: HRED) -> float:
+        return stage.figures(model, stage.base)["perplexity"]
+
+    return best_blend(before, learned, of_new, of_base, worst * of_base(stage.teacher))
 
 
 def _stage(train: TokenStore, config: RetrainConfig, has_relevance: bool) -> StageConfig:
