@@ -75,6 +75,7 @@ class _Turn:
     ticket: ReplyTicket = field(default_factory=ReplyTicket)
     utterance: list[int] = field(default_factory=list)
     context: list[list[int]] = field(default_factory=list)
+    beside: list[list[int]] = field(default_factory=list)
     search: Search | None = None
     text: str = ""  # what was streamed
     beams: list[list[Hypothesis]] = field(default_factory=list)  # what lived after each step, if it is drawn
@@ -238,6 +239,7 @@ class ChatEngine:
         for turn in turns:
             turn.utterance = self._ids(turn.request.utterance)
             turn.context = [self._ids(text) for text in turn.request.context[-CONTEXT_TURNS:] if text.strip()]
+            turn.beside = [self._ids(text) for text in turn.request.beside]
         carried = [self._carried(turn.request.state) for turn in turns]
         heard = [
             [turn.utterance] if state is not None else [*turn.context, turn.utterance]
@@ -273,7 +275,7 @@ class ChatEngine:
         """Chooses among the candidates of each ended reply and tracks the state over the one chosen."""
         states = torch.cat([turn.live.state for turn in turns])  # (n, S)
         candidates = [turn.candidates for turn in turns]
-        earlier = [turn.earlier for turn in turns]
+        earlier = [[*turn.earlier, *turn.beside] for turn in turns]
         ordered = ranked(self._model, states, candidates, [turn.decoding for turn in turns], earlier)
         after = self._model.listen(*closed([rated[0].hypothesis.ids for rated in ordered]), states)
         for turn, rated, state in zip(turns, ordered, after, strict=True):

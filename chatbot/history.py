@@ -14,7 +14,7 @@ import uuid
 from collections import defaultdict
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import closing, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -284,7 +284,8 @@ class Review:
 
 @dataclass(frozen=True, slots=True)
 class Unanswered:
-    """A started reply and all that is needed to answer it; `context` oldest first, `state` after it if known."""
+    """A started reply and all that is needed to answer it; `context` oldest first, `state` after it if known, `beside`
+    the last replies to the same message."""
 
     user_id: str
     conversation_id: str
@@ -293,6 +294,7 @@ class Unanswered:
     context: tuple[str, ...]
     state: bytes | None
     checkpoint: str | None
+    beside: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -484,7 +486,7 @@ class History:
             message = session.get_one(Turn, _turn(session, conversation, reply_id, "bot").parent_id)
             _refuse_busy(session, conversation)
             reply, started = _start_reply(session, conversation, message, self.worker)
-            unanswered = _unanswered(session, conversation, reply)
+            unanswered = replace(_unanswered(session, conversation, reply), beside=_beside(session, reply))
             return Accepted(message.id, reply.id, reply.seq, events=(started,), unanswered=unanswered)
 
     def choose_reply(self, user_id: str, conversation_id: str, reply_id: str) -> Event:
@@ -903,6 +905,11 @@ def _unanswered(session: Session, conversation: Conversation, reply: Turn) -> Un
         state=state,
         checkpoint=earlier[0].checkpoint if state else None,
     )
+
+
+def _beside(session: Session, reply: Turn) -> tuple[str, ...]:
+    theirs = select(Turn.text).where(Turn.parent_id == reply.parent_id, Turn.text != "")
+    return tuple(session.scalars(theirs.order_by(Turn.seq.desc()).limit(CONTEXT_TURNS)))
 
 
 def _kept_state(turn: Turn) -> DialogueState | None:

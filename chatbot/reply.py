@@ -24,6 +24,7 @@ class ReplyRequest:
     """The user's utterance and what was said before it: the state, or the texts to rebuild it from, oldest first.
 
     The texts are used where the state is missing or of another checkpoint, and to keep replies from repeating them.
+    Those `beside` were given to the same utterance before: who asks for another reply does not want one of them.
     """
 
     utterance: str
@@ -31,6 +32,7 @@ class ReplyRequest:
     state: DialogueState | None = None
     decoding: "DecodingConfig | None" = None
     seed: int | None = None
+    beside: tuple[str, ...] = ()
     is_trial: bool = False  # for somebody who looks inside: nobody counts it, and beams come as a tree
 
 

@@ -120,6 +120,15 @@ def ask(service: ConversationService, user: str, text: str) -> tuple[str, str, s
     return user, conversation, service.send(user, conversation, str(uuid.uuid4()), text, None).reply_id
 
 
+def test_another_reply_is_asked_for_beside_those_there_are(serve: Serve, history: History) -> None:
+    service = serve()
+    reply = ask(service, history.add_user()[0], "hello")
+    wait_until(lambda: history.reply_status(*reply) == "completed")
+    service.regenerate(*reply)
+    wait_until(lambda: len(asked(service)) == 2)
+    assert [request.beside for request in service.engine.requests] == [(), ("You said: hello",)]
+
+
 def asked(service: ConversationService) -> list[str]:
     """What the engine was asked, in order."""
     return [request.utterance for request in service.engine.requests]

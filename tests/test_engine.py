@@ -514,6 +514,15 @@ def test_a_reply_repeats_no_recent_utterance_word_for_word(engine: ChatEngine) -
         said = (*said, reply.text)
 
 
+def test_another_reply_is_none_of_those_that_were_given_before(engine: ChatEngine) -> None:
+    decoding = replace(DEFAULT, min_tokens=1, max_tokens=1, candidates=32, top_p=1.0)
+    given: tuple[str, ...] = ()
+    for seed in range(8):
+        reply = engine.reply(ReplyRequest("Hello", beside=given, decoding=decoding, seed=seed))
+        assert reply.text not in given
+        given = (*given, reply.text)
+
+
 def test_what_is_typed_is_mended_as_the_training_text_was(checkpoint: Checkpoint) -> None:
     with ChatEngine(checkpoint, GREEDY) as engine:
         careless, careful = (

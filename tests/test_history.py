@@ -305,6 +305,7 @@ def test_a_reply_gets_the_state_and_the_texts_before_its_message(
     again = history.regenerate_reply(user, conversation, second.reply_id).unanswered
     assert again
     assert (again.utterance, again.context, again.state) == ("Two", ("One", "1"), b"after of one")
+    assert (second.unanswered.beside, again.beside) == ((), ("2",))
 
 
 def test_the_context_is_the_last_turns_oldest_first_without_what_was_never_said(

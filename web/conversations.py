@@ -487,7 +487,7 @@ def request_of(unanswered: Unanswered) -> ReplyRequest:
     state = None
     if unanswered.state is not None and unanswered.checkpoint is not None:
         state = DialogueState(unanswered.state, unanswered.checkpoint)
-    return ReplyRequest(unanswered.utterance, unanswered.context, state)
+    return ReplyRequest(unanswered.utterance, unanswered.context, state, beside=unanswered.beside)
 
 
 def _finished(reply: Reply) -> FinishedReply:
