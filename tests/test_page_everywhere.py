@@ -164,6 +164,11 @@ def test_the_conversation_is_a_live_region_and_every_control_has_a_name(page: Pa
     log = page.get_by_role("log", name="Conversation")
     expect(log).to_have_attribute("aria-live", "polite")
     expect(log.get_by_role("article")).to_have_count(2)
+    spoken = [  # as it is for what is nearest around
+        part.evaluate("part => part.closest('[aria-live]').ariaLive")
+        for part in (turns(page).last, log.locator(".bot .remark"), log.get_by_role("button", name="Another reply"))
+    ]
+    assert spoken == ["polite", "polite", "off"]
     for control in page.locator("button:visible, a:visible, input:visible, textarea:visible").all():
         expect(control).to_have_accessible_name(re.compile(r"\S"))
 

@@ -9,6 +9,7 @@ const remarks = {
   retrieved: "In the words of someone in another dialogue",
 };
 const COPIED_MS = 1_500;
+const UNSPOKEN = { "aria-live": "off" }; // or each reply would be followed by the names of all that can be done with it
 
 /** Returns `{ node, update(turn) }`; the same node serves a turn from its first letter to its last rating. */
 export function turnView(turn, actions) {
@@ -25,7 +26,7 @@ function userTurn(actions) {
   const pencil = named("edit", iconButton("pencil", "Edit message", () => edit(true)));
   const steps = stepper((id) => actions.choose(id));
   const copy = copyButton(() => shown.text);
-  const foot = element("footer", {}, steps.node, copy, pencil);
+  const foot = element("footer", UNSPOKEN, steps.node, copy, pencil);
   const node = element("article", { class: "turn user" }, speaker("You said:"), text, remark, foot);
 
   function edit(open = true, focused = editor.input) {
@@ -78,7 +79,7 @@ function botTurn(actions) {
   const other = named("other", iconButton("again", "Another reply", () => actions.regenerate(shown)));
   const why = named("why", iconButton("why", "Why this reply?", () => actions.explain(shown)));
   const controls = [copy, ...thumbs.map(({ button }) => button), instead, other, why];
-  const foot = element("footer", {}, remark, steps.node, ...controls);
+  const foot = element("footer", {}, remark, element("span", { class: "controls", ...UNSPOKEN }, ...controls, steps.node));
   const node = element("article", { class: "turn bot" }, speaker("Chatbot said:"), text, typing, better, foot);
 
   function thumb(name, label, rating) {
