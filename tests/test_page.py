@@ -118,10 +118,11 @@ def test_another_reply_stands_beside_the_first_one_in_every_tab(context: Browser
     converse(page, "hello")
     page.get_by_role("button", name="Good reply").click()
     another = page.get_by_role("button", name="Another reply")
-    place = another.evaluate("button => button.getBoundingClientRect().x")
+    left = "button => button.getBoundingClientRect().x"
+    place = another.evaluate(left)
     another.click()
     expect(versions(page)).to_have_text(["2/2"])
-    assert another.evaluate("button => button.getBoundingClientRect().x") == place  # whoever clicks again there wants a third one
+    assert another.evaluate(left) == place  # whoever clicks again there wants a third one
     expect(page.get_by_role("button", name="Good reply")).to_have_attribute("aria-pressed", "false")
     other.goto(page.url)
     expect(step(other, "Later")).to_be_disabled()
