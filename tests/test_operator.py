@@ -35,6 +35,7 @@ from web import retraining
 from web.admin import SESSION_SECONDS, TRIES_PER_MINUTE, AdminTokenError, Sessions, admin_token, token_file
 from web.app import create_app, drain
 from web.config import Settings
+from web.protocol import ProtocolError
 from web.server import run
 
 XSS = "<img src=x onerror='window.hacked = true'>"
@@ -543,12 +544,31 @@ def test_a_second_retraining_is_refused_and_stop_ends_the_first(operator: Operat
     assert child_of(operator, "ended", "failed")["state"] == "ended"
 
 
+def test_a_retraining_is_stopped_at_whichever_worker_and_by_no_other_server(
+    operator: Operator, child: FakeChild, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    operator.do("retrain", promote=False)
+    child.facts()
+    another = retraining.Retraining("")
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "getppid", lambda: 1)
+        assert another.describe()["state"] == "elsewhere"
+        with pytest.raises(ProtocolError, match="where it was started"):
+            another.stop()
+    assert another.describe()["state"] == "running"
+    with pytest.raises(ProtocolError, match="going on already"):
+        another.start(False)
+    another.stop()
+    assert child_of(operator, "stopped", "failed", "ended")["state"] == "stopped"
+    assert another.describe()["state"] == "stopped"
+
+
 def test_a_child_that_fails_is_shown_with_its_last_line(operator: Operator, child: FakeChild) -> None:
     child.does("print('at work'); sys.exit('beginning\\n\\x1b[31mError: Too little to learn from.\\x1b[0m\\n \\n')")
     operator.do("retrain", promote=False)
     assert child_of(operator, "failed", "ended") == {"state": "failed", "message": "Error: Too little to learn from."}
     assert (home() / "retrain" / "child.log").read_text() == "at work\n"
-    assert {path.name for path in (home() / "retrain").iterdir()} == {"child.log", ".lock"}
+    assert {path.name for path in (home() / "retrain").iterdir()} == {"child.log", ".lock", ".child"}
     child.does("os.kill(os.getpid(), signal.SIGKILL)")
     operator.do("retrain", promote=False)
     assert child_of(operator, "failed")["message"] == "It was ended by SIGKILL."
