@@ -18,12 +18,12 @@ class _Group:
     def __init__(self, connection: Connection) -> None:
         self.connection, self.size = connection, 0
         self._ended = threading.Event()
-        self._error: SQLAlchemyError | None = None
+        self._error: Exception | None = None
 
     def commit(self) -> None:
         try:
             self.connection.commit()
-        except SQLAlchemyError as error:
+        except Exception as error:  # whatever it is: nobody may think that their work is on the disk
             self._error = error
             self.connection.invalidate()  # its transaction may still be open
         finally:
@@ -103,8 +103,8 @@ class SharedCommits:
 
     def _commit(self) -> None:
         assert self._group is not None
-        self._group.commit()
-        self._group = None
+        group, self._group = self._group, None  # whatever comes of it, nobody joins it any more
+        group.commit()
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -131,3 +132,18 @@ def test_alone_means_that_no_transaction_is_open(engine: Engine, commits: list[i
             pass
     waits.result()
     assert said(engine) == {1}
+
+
+def test_whatever_a_commit_fails_with_nobody_of_it_goes_on_and_the_next_ones_do(engine: Engine) -> None:
+    shared, failures = SharedCommits(engine), iter([RuntimeError("The disk is on fire.")])
+
+    def fail(connection: object) -> None:
+        for failure in failures:
+            raise failure
+
+    event.listen(engine, "commit", fail)
+    futures = together(shared, [partial(say, number=number) for number in range(3)])
+    assert [type(future.exception(20)) for future in futures] == [RuntimeError] * 3
+    with shared.write() as session:
+        say(session, 3)
+    assert said(engine) == {3}

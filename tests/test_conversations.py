@@ -1,9 +1,10 @@
 """The service between the events, the stored history and the engine."""
 
 import itertools
+import threading
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
@@ -86,6 +87,24 @@ def test_what_was_not_touched_for_long_is_erased_at_the_start_and_again_and_agai
     assert emitted == [(user, "notice", {"type": "conversation.deleted", "conversation": {"conversation_id": old}})]
     touched_before(history, new, datetime.now(UTC) - timedelta(days=8))
     wait_until(lambda: kept(history) == set())
+
+
+def test_what_is_being_erased_at_the_end_is_forgotten_as_well(
+    history: History, serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    began, forgotten = threading.Event(), []
+
+    def forget(ids: Iterable[str]) -> None:
+        began.set()
+        time.sleep(0.2)
+        forgotten.extend(ids)
+
+    monkeypatch.setattr(conversations, "forget", forget)
+    old = touched(history, history.add_user()[0], days_ago=2)
+    service = serve(keep_days=1)
+    assert began.wait(20)
+    service.close()
+    assert forgotten == [old]
 
 
 def test_without_a_term_all_is_kept(history: History, serve: Serve) -> None:

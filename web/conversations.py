@@ -180,6 +180,8 @@ class ConversationService:
         self._writers.shutdown(wait=True)
         self._sender.join()
         self._keeper.join()
+        if self.settings.keep_days:
+            self._eraser.join()  # what it has erased is to be forgotten as well
 
     @contextmanager
     def in_order(self, conversation_id: str) -> Iterator[None]:
