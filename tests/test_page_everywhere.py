@@ -50,6 +50,19 @@ def background(page: Page) -> str:
     return str(page.evaluate("getComputedStyle(document.body).backgroundColor"))
 
 
+def test_a_browser_that_keeps_nothing_for_a_site_can_chat_all_the_same(
+    context: BrowserContext, server: RunningServer
+) -> None:
+    refuse = "Object.defineProperty(window, '%s', {get() { throw new DOMException('', 'SecurityError'); }});"
+    context.add_init_script("".join(refuse % name for name in ("localStorage", "sessionStorage")))
+    page = visit(context, server)
+    converse(page, "Hello!", "And again.")
+    page.context.set_offline(True)
+    say(page, "Later.")
+    page.context.set_offline(False)
+    expect(turns(page)).to_have_text(texts("Hello!", "And again.", "Later."))
+
+
 # Screens
 
 

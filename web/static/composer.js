@@ -1,6 +1,7 @@
 // Where one writes. Enter sends, Shift+Enter breaks the line; while a reply streams, the same button stops it. What is not
 // sent yet survives a reload.
 import { isComposing } from "./elements.js";
+import { ofTab } from "./storage.js";
 
 const SHOW_REMAINING = 200; // characters
 const DRAFT = "chatbot.draft";
@@ -24,7 +25,7 @@ export class Composer {
     this.#input.addEventListener("keydown", (key) => this.#pressed(key));
     this.#input.addEventListener("input", () => this.#refresh());
     this.#input.addEventListener("focus", () => this.#grow());
-    this.#input.value = sessionStorage.getItem(DRAFT) ?? "";
+    this.#input.value = ofTab.getItem(DRAFT) ?? "";
   }
 
   show({ replying, limit }) {
@@ -72,7 +73,7 @@ export class Composer {
     this.#button.title = label;
     this.#button.disabled = !this.#replying && (left < 0 || !this.#input.value.trim());
     this.#remaining.textContent = left > SHOW_REMAINING ? "" : left < 0 ? `${-left} too many` : `${left} left`;
-    sessionStorage.setItem(DRAFT, this.#input.value);
+    ofTab.setItem(DRAFT, this.#input.value);
     this.#grow();
   }
 

@@ -2,6 +2,7 @@
 // dispatched as it is.
 import { ChatClient, ChatError } from "./client.js";
 import { isBehind } from "./conversation.js";
+import { lasting } from "./storage.js";
 
 const TOKEN = "chatbot.token";
 const KEY = "chatbot.key";
@@ -43,7 +44,7 @@ export class Connection {
 
   /** One conversation, or all of this person's, as a file of chat JSONL. */
   async export(id) {
-    const headers = { Authorization: `Bearer ${localStorage.getItem(TOKEN)}` };
+    const headers = { Authorization: `Bearer ${lasting.getItem(TOKEN)}` };
     const path = id ? `/api/conversations/${id}/export` : "/api/export";
     const answer = await fetch(this.#address + path, { headers }).catch(() => null);
     if (!answer) throw new ChatError({ code: "offline" });
@@ -77,7 +78,7 @@ export class Connection {
 
   /** Asks as with a new key. */
   unlock(key) {
-    localStorage.setItem(KEY, key);
+    lasting.setItem(KEY, key);
     this.#letIn();
   }
 
@@ -95,15 +96,15 @@ export class Connection {
   #introduction() {
     const known = [...this.#store.state.logs].filter(([, log]) => log.seq > 0).slice(-100); // the protocol's limit
     const resume = known.map(([id, log]) => ({ conversation_id: id, after_seq: log.seq }));
-    this.#token = localStorage.getItem(TOKEN) ?? undefined;
-    this.#key = localStorage.getItem(KEY) ?? undefined;
+    this.#token = lasting.getItem(TOKEN) ?? undefined;
+    this.#key = lasting.getItem(KEY) ?? undefined;
     return { token: this.#token, key: this.#key, resume };
   }
 
   /** Of tabs that all came without a token, the first to be given one says who the others are. */
   #admitted(ready) {
-    if (ready.token && localStorage.getItem(TOKEN)) return this.#chat.reconnect();
-    if (ready.token) localStorage.setItem(TOKEN, (this.#token = ready.token));
+    if (ready.token && lasting.getItem(TOKEN)) return this.#chat.reconnect();
+    if (ready.token) lasting.setItem(TOKEN, (this.#token = ready.token));
     this.#store.dispatch("ready", ready);
   }
 
@@ -129,9 +130,9 @@ export class Connection {
 
   /** Who has no token and no good key is asked for one; a key that was not good is forgotten. */
   #askForKey(refusal) {
-    const stored = localStorage.getItem(KEY) ?? undefined;
+    const stored = lasting.getItem(KEY) ?? undefined;
     if (stored && stored !== this.#key) return this.#letIn(); // another tab was given it since
-    localStorage.removeItem(KEY);
+    lasting.removeItem(KEY);
     this.#store.dispatch("locked", this.#key ? refusal.message : "");
   }
 
@@ -141,6 +142,6 @@ export class Connection {
   }
 
   #forgetToken() {
-    if (localStorage.getItem(TOKEN) === this.#token) localStorage.removeItem(TOKEN); // or another tab has a new one
+    if (lasting.getItem(TOKEN) === this.#token) lasting.removeItem(TOKEN); // or another tab has a new one
   }
 }

@@ -1,6 +1,8 @@
 // Conversations that are to be deleted: hidden at once, erased on the server a little later, unless that is undone before.
 // They wait in localStorage, so that every tab hides them and one that could not be told to the server is told later.
 
+import { lasting } from "./storage.js";
+
 const KEY = "chatbot.deleting"; // {conversation_id: when}
 const UNDO_MS = 8_000;
 const AGAIN_MS = 2_000;
@@ -57,7 +59,7 @@ export class Deletions {
   }
 
   #save(ids) {
-    localStorage.setItem(KEY, JSON.stringify(ids));
+    lasting.setItem(KEY, JSON.stringify(ids));
     this.#show();
   }
 
@@ -68,4 +70,4 @@ export class Deletions {
   }
 }
 
-const waiting = () => JSON.parse(localStorage.getItem(KEY) ?? "{}");
+const waiting = () => JSON.parse(lasting.getItem(KEY) ?? "{}");

@@ -2,6 +2,7 @@
 // loses one, and each keeps its `client_msg_id`, so that sending it again can never say it twice.
 
 import { newId } from "./client.js";
+import { lasting } from "./storage.js";
 
 const KEY = "chatbot.outbox";
 const UNREMARKABLE = new Set(["offline", "busy"]); // the page shows both anyway
@@ -110,7 +111,7 @@ export class Outbox {
   }
 
   #save(messages) {
-    localStorage.setItem(KEY, JSON.stringify(messages));
+    lasting.setItem(KEY, JSON.stringify(messages));
     this.#show();
   }
 
@@ -123,7 +124,7 @@ export class Outbox {
 const asTurn = (message) => ({ ...message, role: "user", status: message.refused ? "refused" : "waiting" });
 
 function stored() {
-  return JSON.parse(localStorage.getItem(KEY) ?? "[]");
+  return JSON.parse(lasting.getItem(KEY) ?? "[]");
 }
 
 /** Two tabs share the outbox. Browsers offer locks on secure origins only; elsewhere the server's idempotency has to do. */

@@ -1,5 +1,7 @@
 // The dialog of what is this browser's own: how the page looks, what keys do, and one's data.
 
+import { lasting } from "./storage.js";
+
 const KEY = "chatbot.theme"; // system | light | dark; read by theme.js as well
 const root = document.documentElement;
 
@@ -12,7 +14,7 @@ export function makeSettings(dialog) {
   show(dialog, root.dataset.theme);
 
   function choose(theme) {
-    localStorage.setItem(KEY, theme);
+    lasting.setItem(KEY, theme);
     show(dialog, theme);
   }
 }

@@ -1,2 +1,6 @@
 // Before the first paint, and so not a module.
-document.documentElement.dataset.theme = localStorage.getItem("chatbot.theme") ?? "system";
+try {
+  document.documentElement.dataset.theme = localStorage.getItem("chatbot.theme") ?? "system";
+} catch {
+  document.documentElement.dataset.theme = "system"; // a browser that keeps nothing for this site
+}

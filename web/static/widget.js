@@ -3,6 +3,7 @@
 // A button in the corner opens it. All of it lies in a shadow tree, which no style of the site reaches; it talks with the
 // server that this file comes from, and connects when it is first opened.
 import { element, isComposing } from "./elements.js";
+import { ofTab } from "./storage.js";
 import { WidgetChat, drawing } from "./widget_chat.js";
 
 const OPEN = "chatbot.widget.open"; // in this tab, from page to page
@@ -23,7 +24,7 @@ if (accent && CSS.supports("color", accent)) {
   widget.style.setProperty("--accent", accent);
 }
 await place();
-if (sessionStorage.getItem(OPEN) && !phone.matches) show(() => (dialog.open = true)); // which takes the focus from nobody
+if (ofTab.getItem(OPEN) && !phone.matches) show(() => (dialog.open = true)); // which takes the focus from nobody
 
 function open() {
   show(() => (phone.matches ? dialog.showModal() : dialog.show()));
@@ -33,14 +34,14 @@ function open() {
 function show(how) {
   how();
   launcher.setAttribute("aria-expanded", "true");
-  sessionStorage.setItem(OPEN, "yes");
+  ofTab.setItem(OPEN, "yes");
   chat.connect();
 }
 
 function closed({ target }) {
   if (target !== dialog) return; // but the question in it
   launcher.setAttribute("aria-expanded", "false");
-  sessionStorage.removeItem(OPEN);
+  ofTab.removeItem(OPEN);
   launcher.focus();
 }
 

@@ -4,6 +4,7 @@ import { Composer } from "./composer.js";
 import { askFirst, drawn, element } from "./elements.js";
 import { LogView } from "./log.js";
 import { sentenceFor } from "./sentences.js";
+import { lasting } from "./storage.js";
 import { remarkOn, speaker, typingSign } from "./turn.js";
 
 const CONVERSATION = "chatbot.widget.conversation"; // its id
@@ -80,7 +81,7 @@ export class WidgetChat {
       begun: (id) => this.#chat.dispatch("opened", id),
       close: (id) => this.#close(id),
     });
-    this.#chat.dispatch("opened", localStorage.getItem(CONVERSATION));
+    this.#chat.dispatch("opened", lasting.getItem(CONVERSATION));
     addEventListener("storage", ({ key, newValue }) => key === CONVERSATION && this.#chat.dispatch("opened", newValue));
   }
 
@@ -91,7 +92,7 @@ export class WidgetChat {
   }
 
   #keep(id) {
-    id ? localStorage.setItem(CONVERSATION, id) : localStorage.removeItem(CONVERSATION);
+    id ? lasting.setItem(CONVERSATION, id) : lasting.removeItem(CONVERSATION);
   }
 
   /** A site that may not talk with the server does not keep trying to. */
