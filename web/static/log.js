@@ -21,6 +21,7 @@ export class LogView {
   #first = 0; // place of the first turn that is there
   #end = 0; // place after the last one
   #atEnd = true;
+  #following = false;
   #speaking;
 
   /** `makeView(turn)` returns what shows a turn: { node, update(turn) }. */
@@ -37,7 +38,8 @@ export class LogView {
   /** Shows `turns` of one conversation; of a turn that is the same object as before nothing is touched. */
   show(conversation, turns) {
     const isAnother = conversation !== this.#conversation || this.#turns.length === 0;
-    const follow = isAnother || this.#hasNewOwn(turns) || (this.#atEnd && !this.#isOtherBranch(turns));
+    const follow = isAnother || this.#following || (this.#atEnd && !this.#isOtherBranch(turns));
+    this.#following = false;
     if (isAnother && turns.length > 1) this.#keepQuiet();
     this.#conversation = conversation;
     this.#turns = turns;
@@ -46,6 +48,11 @@ export class LogView {
     this.#draw();
     if (follow) this.#scrollToEnd();
     this.#noteEnd();
+  }
+
+  /** Goes to the end when it shows what comes next: one has said something here. */
+  follow() {
+    this.#following = true;
   }
 
   /** Opens the editor of what one said last. */
@@ -106,10 +113,6 @@ export class LogView {
     view.node.dataset.turn = turn.id ?? "";
     view.turn = turn;
     return view;
-  }
-
-  #hasNewOwn(turns) {
-    return turns.some((turn) => turn.status === "waiting" && !this.#views.has(keyOf(turn)));
   }
 
   /** Where the focus is, as the place of its turn and what its control is for: an alternative takes both over. */

@@ -17,8 +17,8 @@ const links = { connecting: "Connecting…", online: "Connected", lost: "Reconne
 // --- what a person can do
 
 const actions = {
-  say: (text) => chat.outbox.add(chat.state.open, text, { learn: chat.state.choice }),
-  edit: (message, text) => chat.outbox.add(chat.state.open, text, { edits: message.id }),
+  say: (text) => say(text, { learn: chat.state.choice }),
+  edit: (message, text) => say(text, { edits: message.id }),
   editLast: () => logView.editLast(),
   retry: (message) => chat.outbox.retry(message.client_msg_id),
   stop: () => chat.stop(),
@@ -58,6 +58,11 @@ const actions = {
     composer.takeBack(message.text);
   },
 };
+
+function say(text, how) {
+  logView.follow();
+  chat.outbox.add(chat.state.open, text, how);
+}
 
 // --- which conversation is open: the part of the address behind the #
 

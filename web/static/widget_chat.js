@@ -40,7 +40,7 @@ export class WidgetChat {
   #hint = element("p", { class: "hint" });
   #again = button("again", "Start over", () => askFirst(this.#question, () => this.#startOver()));
   #actions = {
-    say: (text) => this.#chat.outbox.add(this.#chat.state.open, text),
+    say: (text) => this.#say(text),
     stop: () => this.#chat.stop(),
     retry: (message) => this.#chat.outbox.retry(message.client_msg_id),
     regenerate: (reply) => this.#chat.regenerate(reply),
@@ -83,6 +83,11 @@ export class WidgetChat {
     });
     this.#chat.dispatch("opened", lasting.getItem(CONVERSATION));
     addEventListener("storage", ({ key, newValue }) => key === CONVERSATION && this.#chat.dispatch("opened", newValue));
+  }
+
+  #say(text) {
+    this.#log.follow();
+    this.#chat.outbox.add(this.#chat.state.open, text);
   }
 
   #followed(kind, payload) {
