@@ -3,8 +3,6 @@
 from collections.abc import Callable
 from pathlib import Path
 
-import pytest
-
 from tests.clients import ServerProcess
 from tests.faults.talker import UNLIMITED, Talker, assert_kept, talking, wait_until_all_go_on
 from tests.faults.test_crowds import assert_nothing_lost_disordered_or_crossed, crowd
@@ -41,11 +39,10 @@ def test_malformed_frames_harm_nobody_else(start_server: StartServer, tmp_path: 
     assert assert_kept(database, [talker])
 
 
-@pytest.mark.parametrize("beginning", ["half a head", "a line that nobody is on"])
-def test_a_flood_keeps_nobody_out(start_server: StartServer, tmp_path: Path, beginning: str) -> None:
+def test_a_flood_keeps_nobody_out(start_server: StartServer, tmp_path: Path) -> None:
     """More of them than there are threads; those who talk go on, and a newcomer is let in."""
     server = start_server(f"sqlite:///{tmp_path}/chatbot.db", CHATBOT_CONNECTIONS="20", **UNLIMITED)
-    lines = flood(server, SLOW[beginning], 100)
+    lines = flood(server, SLOW["a line that nobody is on"], 100)
     newcomer = Talker(server.url, silence=30)
     with talking([newcomer]):
         wait_until_all_go_on([newcomer])
