@@ -64,7 +64,7 @@ from training.rewording import Rewording
 
 _FEWEST = 20  # conversations with something to learn
 _REHEARSAL_WEIGHT = 4.0  # at 1, perplexity on the base corpus rose twice as much as at 4, and no more was learned
-_ENOUGH = 400_000  # target tokens: of many lessons two passes teach as much as ten, which only make it forget more
+_ENOUGH = 400_000  # target tokens: of many lessons a few passes teach as much as twelve, which only make it forget more
 _ALLOWED = 0.75  # of the margin, for the figure that the gate will judge by its interval's worse end
 _LOOKED_AT = 500  # dialogues of each kind, by which to tell how much of what was learned to keep
 _PROVOCATIONS = (

@@ -65,16 +65,20 @@ def create_app(settings: Settings, engine: Engine, clients: Clients | None = Non
     rasa.register(events)
     does = (service.stop_here, service.drop_here, service.repeat_here, events.dismiss_here)
     clients.orders = {order.__name__: order for order in does}
-    # python-socketio waits for a worker's first client: until then it would neither hear the other workers, who would
-    # wait for it, nor tell their clients of the replies that it takes over.
-    socketio.server.manager_initialized = True
-    clients.initialize()
+    _hear_from_the_start(socketio, clients)
     add_routes(app, service, settings, access, rates)
     access.start(events.keep_only)
     events.start()
     Operator(service, settings).register(app)
     service.start()
     return app
+
+
+def _hear_from_the_start(socketio: SocketIO, clients: Clients) -> None:
+    """python-socketio waits for a worker's first client: until then it would neither hear the other workers, who would
+    wait for it, nor tell their clients of the replies that it takes over."""
+    socketio.server.manager_initialized = True
+    clients.initialize()
 
 
 def _origins(settings: Settings) -> Callable[[str | None, dict[str, str]], bool] | None:
