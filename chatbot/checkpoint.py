@@ -37,6 +37,7 @@ from torch.overrides import TorchFunctionMode
 
 from chatbot.home import home
 from chatbot.model import HRED, ModelConfig
+from chatbot.pools import leaving_no_pool
 from chatbot.state_map import StateMap, read_map
 from data.vocabulary import Vocabulary
 
@@ -311,6 +312,7 @@ def _read_config(path: Path) -> ModelConfig:
     return ModelConfig(**content["model"])
 
 
+@leaving_no_pool
 def _read_model(path: Path, config: ModelConfig) -> HRED:
     # A copy even of float32: what stays mapped to the file would end the process when somebody shortens the file.
     weights = {name: value.to(torch.float32, copy=True) for name, value in in_layers(load_file(path)).items()}

@@ -1,4 +1,4 @@
-"""A client of the websocket API for Python programs: `pip install hred-chatbot[client]`. It loads no model.
+"""A client of the websocket API for Python programs: this file and `python-socketio[client]` are all it needs.
 
     with ChatClient("http://localhost:8000") as chat:
         conversation = chat.create()

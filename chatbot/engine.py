@@ -40,6 +40,7 @@ from data.vocabulary import EOS
 MAX_WAITING = 1024  # replies; beyond it the engine says so instead of promising an answer in minutes
 _UTTERANCE_TOKENS = 100  # of a longer utterance the encoder reads the beginning and the end
 _UTTERANCE_CHARACTERS = 4000
+_STREAM_SECONDS = 0.02
 
 logger = logging.getLogger(__name__)
 
@@ -78,6 +79,7 @@ class _Turn:
     beside: list[list[int]] = field(default_factory=list)
     search: Search | None = None
     text: str = ""  # what was streamed
+    streamed_at: float = 0.0  # seconds, monotonic
     beams: list[list[Hypothesis]] = field(default_factory=list)  # what lived after each step, if it is drawn
 
     @property
@@ -266,10 +268,14 @@ class ChatEngine:
                 turn.beams.append(turn.live.live)
 
     def _stream(self, turns: Sequence[_Turn]) -> None:
-        """A text only grows at its end as its tokens do, so what was streamed stays true."""
+        """A text only grows at its end as its tokens do, so what was streamed stays true. Its last words wait for
+        `_answer`; to write it out at every token would take a tenth of the time, and nobody reads as fast."""
+        now = time.monotonic()
         for turn in turns:
-            hypothesis = (turn.live.live or turn.live.ended)[0]
-            self._say(turn, self.checkpoint.vocabulary.decode(hypothesis.ids))
+            if not turn.text or now - turn.streamed_at >= _STREAM_SECONDS:
+                turn.streamed_at = now
+                hypothesis = (turn.live.live or turn.live.ended)[0]
+                self._say(turn, self.checkpoint.vocabulary.decode(hypothesis.ids))
 
     def _conclude(self, turns: Sequence[_Turn]) -> None:
         """Chooses among the candidates of each ended reply and tracks the state over the one chosen."""

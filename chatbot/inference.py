@@ -24,6 +24,7 @@ from torch.nn import functional as F
 
 from chatbot.decoding import largest
 from chatbot.model import HRED
+from chatbot.pools import leaving_no_pool
 from chatbot.recurrent import RecurrentLayer, run_steps
 
 _WORTH_PACKING = 1_000_000  # weights; a smaller network waits for Python and not for products
@@ -176,6 +177,7 @@ def _prepared(module: nn.Module, product: type[Product]) -> nn.Module:
     return twin
 
 
+@leaving_no_pool
 def prepare(model: HRED) -> HRED:
     """The model as this processor answers fastest with it; a small one as it is."""
     if sum(parameter.numel() for parameter in model.parameters()) < _WORTH_PACKING:

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from chatbot import engine as engine_module
 from chatbot.checkpoint import Checkpoint
 from chatbot.decoding import DEFAULT, GREEDY, DecodingConfig
 from chatbot.engine import MAX_WAITING, ChatEngine, EngineUnavailable, ReplyTicket
@@ -28,6 +29,11 @@ UTTERANCES = [
     " \n\t ",
     "😀",
 ]
+
+
+@pytest.fixture(autouse=True)
+def _streaming_every_token(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engine_module, "_STREAM_SECONDS", 0.0)
 
 
 @pytest.fixture
@@ -101,6 +107,16 @@ def test_a_reply_on_a_single_path_streams_token_by_token(engine: ChatEngine) -> 
     assert reply.checkpoint == engine.checkpoint.id
     assert "".join(listener.deltas) == reply.text
     assert len(listener.deltas) == 30
+
+
+def test_words_that_nobody_could_read_one_by_one_come_together(
+    engine: ChatEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engine_module, "_STREAM_SECONDS", 60.0)
+    listener = Listener(engine, ReplyRequest("Hello", decoding=TALKATIVE))
+    reply = listener.reply()
+    assert "".join(listener.deltas) == reply.text
+    assert len(listener.deltas) == 2  # the first at once, and the rest with the end
     assert reply.text[0].isupper() or not reply.text[0].isalpha()
 
 

@@ -1,3 +1,4 @@
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -156,3 +157,16 @@ def test_what_serves_loads_no_compiler() -> None:
     )
     found = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert found.stdout.strip() == "[]"  # a hundred megabytes of every serving process
+
+
+def test_loading_leaves_no_idle_threads_behind() -> None:
+    """Beside the threads of whoever computes later they would slow down every product."""
+    script = (
+        "import os; from chatbot.checkpoint import load_checkpoint; from chatbot.engine import ChatEngine\n"
+        "before = len(os.listdir('/proc/self/task'))\n"
+        "ChatEngine(load_checkpoint('default'))\n"
+        "print(len(os.listdir('/proc/self/task')) - before)"
+    )
+    alone = os.environ | {"OMP_NUM_THREADS": "2"}
+    found = subprocess.run([sys.executable, "-c", script], env=alone, capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == "0"
