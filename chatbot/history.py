@@ -40,6 +40,7 @@ from sqlalchemy import (
     delete,
     event,
     func,
+    insert,
     literal,
     literal_column,
     make_url,
@@ -410,15 +411,15 @@ class History:
     def rename_conversation(self, user_id: str, conversation_id: str, title: str) -> tuple[Conversation, Event]:
         with self._write() as session:
             conversation = _locked(session, conversation_id, user_id)
-            conversation.title = title
-            return conversation, _append(session, conversation, "conversation.renamed", {"title": title})
+            [renamed] = _append(session, conversation, ("conversation.renamed", {"title": title}), title=title)
+            return conversation, renamed
 
     def set_learning(self, user_id: str, conversation_id: str, learn: bool) -> tuple[Conversation, Event]:
         """Say whether a later checkpoint may be trained on this conversation."""
         with self._write() as session:
             conversation = _locked(session, conversation_id, user_id)
-            conversation.learn = learn
-            return conversation, _append(session, conversation, "conversation.learning", {"learn": learn})
+            [changed] = _append(session, conversation, ("conversation.learning", {"learn": learn}), learn=learn)
+            return conversation, changed
 
     def delete_conversation(self, user_id: str | None, conversation_id: str) -> None:
         """Erase it with its turns, events, states and feedback; without a user whoever's it is."""
@@ -483,11 +484,14 @@ class History:
         """Start another reply to the message that `reply_id` answered."""
         with self._write() as session:
             conversation = _locked(session, conversation_id, user_id)
-            message = session.get_one(Turn, _turn(session, conversation, reply_id, "bot").parent_id)
+            message_id = str(_turn(session, conversation, reply_id, "bot").parent_id)
             _refuse_busy(session, conversation)
-            reply, started = _start_reply(session, conversation, message, self.worker)
-            unanswered = replace(_unanswered(session, conversation, reply), beside=_beside(session, reply))
-            return Accepted(message.id, reply.id, reply.seq, events=(started,), unanswered=unanswered)
+            reply = _new_reply(conversation.last_seq + 1, conversation, message_id, self.worker)
+            session.execute(_ADD_TURNS, [reply])
+            events = _append(session, conversation, _started(reply), active_leaf_id=reply["id"])
+            unanswered = _unanswered(session, conversation, reply["id"], message_id)
+            unanswered = replace(unanswered, beside=_beside(session, message_id))
+            return Accepted(message_id, reply["id"], reply["seq"], events=events, unanswered=unanswered)
 
     def choose_reply(self, user_id: str, conversation_id: str, reply_id: str) -> Event:
         """Make the branch that ends in this reply the active one. Raises NotFoundError, BusyError."""
@@ -495,22 +499,22 @@ class History:
             conversation = _locked(session, conversation_id, user_id)
             reply = _turn(session, conversation, reply_id, "bot")
             _refuse_busy(session, conversation)
-            conversation.active_leaf_id = reply.id
-            return _append(session, conversation, "reply.chosen", {"reply_id": reply.id})
+            chosen = ("reply.chosen", {"reply_id": reply.id})
+            return _append(session, conversation, chosen, active_leaf_id=reply.id)[0]
 
     def finish_reply(self, conversation_id: str, reply_id: str, reply: FinishedReply) -> Event | None:
         """Store how this worker's reply ended -> its event; None if it was erased, taken over or had ended before."""
-        with self._write() as session:
-            conversation = session.get(Conversation, conversation_id, with_for_update=True)
-            turn = session.get(Turn, reply_id)
-            if conversation is None or turn is None or (turn.status, turn.worker) != ("started", self.worker):
-                return None
-            turn.text, turn.status = reply.text, reply.status
-            turn.state, turn.checkpoint = reply.state_after, reply.checkpoint
-            turn.is_retrieved, turn.candidates = reply.is_retrieved, reply.candidates
-            message = session.get_one(Turn, turn.parent_id)
-            message.state, message.checkpoint = reply.state_before, reply.checkpoint
-            return _append(session, conversation, "reply.completed", _completed(turn))
+        state = {"checkpoint": reply.checkpoint}
+        with self._write() as session, suppress(NotFoundError):
+            conversation = _locked(session, conversation_id)
+            said = {"text": reply.text, "status": reply.status, "retrieved": reply.is_retrieved}
+            seen = {"state": reply.state_after, "candidates": reply.candidates}
+            mine = {"turn": reply_id, "conversation": conversation.id, "of_worker": self.worker}
+            ended = session.execute(_END_REPLY, said | seen | state | mine).first()
+            if ended is not None:
+                session.execute(_KEEP_STATE, {"state": reply.state_before, "turn": ended.parent_id} | state)
+                return _append(session, conversation, _completed(reply_id, ended, reply))[0]
+        return None
 
     def reply_status(self, user_id: str, conversation_id: str, reply_id: str) -> str:
         with self._reads() as session:
@@ -522,7 +526,8 @@ class History:
             conversation = _owned(session, conversation_id, user_id)
             turn = _turn(session, conversation, reply_id, "bot")
             before, after = (_kept_state(one) for one in (session.get_one(Turn, turn.parent_id), turn))
-            return Insight(turn.candidates or [], before, after, _unanswered(session, conversation, turn))
+            question = _unanswered(session, conversation, turn.id, turn.parent_id)
+            return Insight(turn.candidates or [], before, after, question)
 
     def path(self, user_id: str, conversation_id: str) -> list[Waypoint]:
         """Where the active branch went, a point for each turn whose state is known, of the last PATH_TURNS turns.
@@ -550,7 +555,7 @@ class History:
             rows = session.execute(query.with_for_update(of=Turn, skip_locked=True)).all()
             for turn, _ in rows:
                 turn.worker, turn.leased_until = self.worker, _lease()
-            return [_unanswered(session, conversation, turn) for turn, conversation in rows]
+            return [_unanswered(session, conversation, turn.id, turn.parent_id) for turn, conversation in rows]
 
     def renew(self, reply_ids: Collection[str]) -> set[str]:
         """Keep these replies this worker's -> those of them that still are; the others ended or were taken over."""
@@ -579,7 +584,7 @@ class History:
             else:
                 session.execute(delete(Feedback).where(Feedback.turn_id == turn.id))
             data = {"reply_id": turn.id, "rating": rating, "better_text": better_text}
-            return _append(session, conversation, "feedback.set", data)
+            return _append(session, conversation, ("feedback.set", data))[0]
 
     # Reading
 
@@ -732,7 +737,7 @@ class History:
 
 def _is_started() -> ColumnElement[bool]:
     """As it is written in the index of the few replies that are, or the database would look through all turns."""
-    return Turn.status == literal_column("'started'")
+    return _OF_TURN.status == literal_column("'started'")
 
 
 def _lease() -> datetime:
@@ -750,14 +755,15 @@ def _owned(session: Session, conversation_id: str, user_id: str | None) -> Conve
     return conversation
 
 
-def _locked(session: Session, conversation_id: str, user_id: str | None) -> Conversation:
-    """The user's conversation, its row locked until the transaction ends."""
-    query = select(Conversation).where(Conversation.id == conversation_id)
-    query = query.where(Conversation.user_id == user_id) if user_id else query
-    conversation = session.scalar(query.with_for_update())
-    if conversation is None:
+def _locked(session: Session, conversation_id: str, user_id: str | None = None) -> Conversation:
+    """The conversation, if it is the user's (None: anybody's), its row locked until the transaction ends.
+
+    A copy, which `_append` keeps up to date.
+    """
+    row = session.execute(_LOCKED, {"conversation": conversation_id}).mappings().first()
+    if row is None or user_id not in (None, row["user_id"]):
         raise NotFoundError("There is no such conversation.")
-    return conversation
+    return Conversation(**row)
 
 
 def _locked_user(session: Session, user_id: str) -> User:
@@ -794,17 +800,26 @@ def _turn(session: Session, conversation: Conversation, turn_id: str, speaker: s
     return turn
 
 
-def _append(session: Session, conversation: Conversation, type: str, data: dict[str, Any]) -> Event:
-    conversation.last_seq += 1
-    conversation.updated_at = now()
-    event = Event(conversation_id=conversation.id, seq=conversation.last_seq, type=type, data=data)
-    session.add(event)
-    return event
+def _append(
+    session: Session, conversation: Conversation, *entries: tuple[str, dict[str, Any]], **changes: Any
+) -> tuple[Event, ...]:
+    """Adds an event of each (type, data) to a locked conversation's stream, and changes its row."""
+    moment = now()
+    rows = [
+        {"conversation_id": conversation.id, "seq": seq, "type": type, "data": data, "created_at": moment}
+        for seq, (type, data) in enumerate(entries, conversation.last_seq + 1)
+    ]
+    changes |= {"last_seq": conversation.last_seq + len(rows), "updated_at": moment}
+    session.execute(_ADD_EVENTS, rows)
+    session.execute(_CHANGE, {"conversation": conversation.id} | changes)
+    for name, value in changes.items():
+        setattr(conversation, name, value)
+    return tuple(Event(**row) for row in rows)
 
 
 def _earlier(session: Session, conversation: Conversation, client_msg_id: str, text: str) -> Accepted | None:
     """What this client_msg_id was answered with the first time, if it was here before."""
-    message = session.scalar(_EARLIER, {"conversation": conversation.id, "client_msg_id": client_msg_id})
+    message = session.execute(_EARLIER, {"conversation": conversation.id, "client_msg_id": client_msg_id}).first()
     if message is None:
         return None
     if message.text != text:
@@ -822,84 +837,67 @@ def _accept(
     session: Session, conversation: Conversation, client_msg_id: str, text: str, parent_id: str | None, worker: str
 ) -> Accepted:
     _refuse_busy(session, conversation)
-    message, created = _add_user_turn(session, conversation, client_msg_id, text, parent_id)
-    reply, started = _start_reply(session, conversation, message, worker)
+    seq = conversation.last_seq + 1
+    said = {"text": text, "status": "completed", "client_msg_id": client_msg_id}
+    message = _new_turn(seq, conversation, parent_id, "user", **said)
+    reply = _new_reply(seq + 1, conversation, message["id"], worker)
+    session.execute(_ADD_TURNS, [message, reply])
     untitled = conversation.title is None
-    if untitled:
-        conversation.title = " ".join(text.split())[:TITLE_CHARACTERS]
+    title = {"title": " ".join(text.split())[:TITLE_CHARACTERS]} if untitled else {}
+    entries = _created(message), _started(reply)
     return Accepted(
-        message.id,
-        reply.id,
-        message.seq,
-        events=(created, started),
-        unanswered=_unanswered(session, conversation, reply),
+        message["id"],
+        reply["id"],
+        seq,
+        events=_append(session, conversation, *entries, active_leaf_id=reply["id"], **title),
+        unanswered=_unanswered(session, conversation, reply["id"], message["id"]),
         renamed=conversation.summary() if untitled else None,
     )
 
 
-def _add_user_turn(
-    session: Session, conversation: Conversation, client_msg_id: str, text: str, parent_id: str | None
-) -> tuple[Turn, Event]:
-    turn = Turn(
-        id=new_id(),
-        conversation_id=conversation.id,
-        parent_id=parent_id,
-        speaker="user",
-        text=text,
-        status="completed",
-        client_msg_id=client_msg_id,
-        seq=conversation.last_seq + 1,
-        created_at=now(),
-    )
-    session.add(turn)
-    data = {
-        "message_id": turn.id,
-        "client_msg_id": client_msg_id,
-        "parent_id": parent_id,
-        "text": text,
-        "created_at": turn.created_at.isoformat(),
-    }
-    return turn, _append(session, conversation, "message.created", data)
+def _new_turn(
+    seq: int, conversation: Conversation, parent_id: str | None, speaker: str, **columns: Any
+) -> dict[str, Any]:
+    """A row of turns."""
+    place = {"id": new_id(), "conversation_id": conversation.id, "parent_id": parent_id, "seq": seq}
+    nobody = {"client_msg_id": None, "worker": None, "leased_until": None}
+    return place | nobody | {"speaker": speaker, "created_at": now(), "retrieved": False} | columns
 
 
-def _start_reply(session: Session, conversation: Conversation, message: Turn, worker: str) -> tuple[Turn, Event]:
-    turn = Turn(
-        id=new_id(),
-        conversation_id=conversation.id,
-        parent_id=message.id,
-        speaker="bot",
-        text="",
-        status="started",
-        seq=conversation.last_seq + 1,
-        created_at=now(),
-        worker=worker,
-        leased_until=_lease(),
-    )
-    session.add(turn)
-    conversation.active_leaf_id = turn.id
-    data = {"reply_id": turn.id, "parent_id": message.id}
-    return turn, _append(session, conversation, "reply.started", data)
+def _new_reply(seq: int, conversation: Conversation, message_id: str, worker: str) -> dict[str, Any]:
+    lease = {"worker": worker, "leased_until": _lease()}
+    return _new_turn(seq, conversation, message_id, "bot", text="", status="started", **lease)
 
 
-def _completed(turn: Turn) -> dict[str, Any]:
-    return {
-        "reply_id": turn.id,
+def _created(message: dict[str, Any]) -> tuple[str, dict[str, Any]]:
+    told = {name: message[name] for name in ("client_msg_id", "parent_id", "text")}
+    moment = message["created_at"].isoformat()
+    return "message.created", {"message_id": message["id"], **told, "created_at": moment}
+
+
+def _started(reply: dict[str, Any]) -> tuple[str, dict[str, Any]]:
+    return "reply.started", {"reply_id": reply["id"], "parent_id": reply["parent_id"]}
+
+
+def _completed(reply_id: str, turn: Row[Any], reply: FinishedReply) -> tuple[str, dict[str, Any]]:
+    return "reply.completed", {
+        "reply_id": reply_id,
         "parent_id": turn.parent_id,
-        "text": turn.text,
-        "status": turn.status,
-        "checkpoint": turn.checkpoint,
-        "retrieved": turn.is_retrieved,
+        "text": reply.text,
+        "status": reply.status,
+        "checkpoint": reply.checkpoint,
+        "retrieved": reply.is_retrieved,
         "created_at": turn.created_at.isoformat(),
     }
 
 
-def _unanswered(session: Session, conversation: Conversation, reply: Turn) -> Unanswered:
-    message, *earlier = _ancestors(session, reply, CONTEXT_TURNS + 1)
+def _unanswered(session: Session, conversation: Conversation, reply_id: str, message_id: str | None) -> Unanswered:
+    message, *earlier = _ancestors(session, message_id, CONTEXT_TURNS + 1)
     state = earlier[0].state if earlier else None
     return Unanswered(
         user_id=conversation.user_id,
         conversation_id=conversation.id,
-        reply_id=reply.id,
+        reply_id=reply_id,
         utterance=message.text,
         context=tuple(turn.text for turn in reversed(earlier) if turn.text),
         state=state,
@@ -907,8 +905,8 @@ def _unanswered(session: Session, conversation: Conversation, reply: Turn) -> Un
     )
 
 
-def _beside(session: Session, reply: Turn) -> tuple[str, ...]:
-    theirs = select(Turn.text).where(Turn.parent_id == reply.parent_id, Turn.text != "")
+def _beside(session: Session, message_id: str) -> tuple[str, ...]:
+    theirs = select(Turn.text).where(Turn.parent_id == message_id, Turn.text != "")
     return tuple(session.scalars(theirs.order_by(Turn.seq.desc()).limit(CONTEXT_TURNS)))
 
 
@@ -934,44 +932,65 @@ def _to_review(*what: Any) -> Any:
 
 
 def _review(session: Session, turn: Turn, conversation: Conversation) -> Review:
-    before = [(above.speaker, above.text) for above in _ancestors(session, turn, REVIEW_TURNS) if above.text]
+    before = [(above.speaker, above.text) for above in _ancestors(session, turn.parent_id, REVIEW_TURNS) if above.text]
     return Review(
         conversation.user_id, conversation.id, turn.id, turn.text, turn.checkpoint, turn.created_at, tuple(before[::-1])
     )
 
 
-def _ancestors(session: Session, turn: Turn, count: int) -> Sequence[Row[Any]]:
-    """Speaker, text and checkpoint of the turns above `turn`, nearest first, and the state of the second of them.
+def _ancestors(session: Session, lowest: str | None, count: int) -> Sequence[Row[Any]]:
+    """Speaker, text and checkpoint of the turn `lowest` and those above it, nearest first, and the second one's state.
 
     The cost depends on `count`, never on the length of the conversation.
     """
-    return session.execute(_ANCESTORS, {"lowest": turn.parent_id, "count": count}).all()
+    return session.execute(_ANCESTORS, {"lowest": lowest, "count": count}).all()
 
 
-# Built once: they are asked at every message, and building them would take as long as the answer.
+# Built once, and of the tables themselves: they are asked at every message, and to build them, or to keep objects in
+# step with their rows, would take as long as the answers.
+
+
+_CONVERSATIONS, _TURNS, _EVENTS = (Base.metadata.tables[name] for name in ("conversations", "turns", "events"))
+_OF_TURN = _TURNS.c
 
 
 def _line_above() -> CTE:
     """The ids of the turn `lowest`, at distance 1, and of those above it, no more than `count`."""
-    line = select(Turn.id, Turn.parent_id, literal(1).label("distance")).where(Turn.id == bindparam("lowest"))
+    line = select(_OF_TURN.id, _OF_TURN.parent_id, literal(1).label("distance")).where(
+        _OF_TURN.id == bindparam("lowest")
+    )
     above = line.cte("above", recursive=True)
-    step = select(Turn.id, Turn.parent_id, above.c.distance + 1).join(above, Turn.id == above.c.parent_id)
+    step = select(_OF_TURN.id, _OF_TURN.parent_id, above.c.distance + 1).join(above, _OF_TURN.id == above.c.parent_id)
     return above.union_all(step.where(above.c.distance < bindparam("count")))
 
 
-_RUNNING = select(Turn.id).where(Turn.conversation_id == bindparam("conversation"), _is_started())
-_EARLIER = select(Turn).where(
-    Turn.conversation_id == bindparam("conversation"), Turn.client_msg_id == bindparam("client_msg_id")
+_LOCKED = select(_CONVERSATIONS).where(_CONVERSATIONS.c.id == bindparam("conversation")).with_for_update()
+_CHANGE = update(_CONVERSATIONS).where(_CONVERSATIONS.c.id == bindparam("conversation"))
+_ADD_TURNS, _ADD_EVENTS = insert(_TURNS), insert(_EVENTS)
+_KEEP_STATE = update(_TURNS).where(_OF_TURN.id == bindparam("turn"))
+_END_REPLY = (
+    _KEEP_STATE.where(_OF_TURN.conversation_id == bindparam("conversation"), _is_started())
+    .where(_OF_TURN.worker == bindparam("of_worker"))
+    .returning(_OF_TURN.parent_id, _OF_TURN.created_at)
+)
+_RUNNING = select(_OF_TURN.id).where(_OF_TURN.conversation_id == bindparam("conversation"), _is_started())
+_EARLIER = select(_OF_TURN.id, _OF_TURN.text, _OF_TURN.seq).where(
+    _OF_TURN.conversation_id == bindparam("conversation"), _OF_TURN.client_msg_id == bindparam("client_msg_id")
 )
 _LINE = _line_above()
 _ANCESTORS = (
-    select(Turn.speaker, Turn.text, Turn.checkpoint, case((_LINE.c.distance == 2, Turn.state)).label("state"))
-    .join(_LINE, Turn.id == _LINE.c.id)
+    select(
+        _OF_TURN.speaker,
+        _OF_TURN.text,
+        _OF_TURN.checkpoint,
+        case((_LINE.c.distance == 2, _OF_TURN.state)).label("state"),
+    )
+    .join(_LINE, _OF_TURN.id == _LINE.c.id)
     .order_by(_LINE.c.distance)
 )
 _PATH = (
-    select(Turn.id, Turn.speaker, Turn.state, Turn.checkpoint)
-    .join(_LINE, Turn.id == _LINE.c.id)
+    select(_OF_TURN.id, _OF_TURN.speaker, _OF_TURN.state, _OF_TURN.checkpoint)
+    .join(_LINE, _OF_TURN.id == _LINE.c.id)
     .order_by(_LINE.c.distance.desc())
 )
 
