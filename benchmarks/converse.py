@@ -12,9 +12,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from chatbot.checkpoint import load_checkpoint
-from chatbot.decoding import DEFAULT
 from chatbot.engine import ChatEngine
-from chatbot.reply import ReplyRequest
+from chatbot.reply import DEFAULT, ReplyRequest
 
 COUNT = 10
 

@@ -20,12 +20,11 @@ import torch
 from torch import Tensor
 
 from chatbot.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
-from chatbot.decoding import DEFAULT, GREEDY
 from chatbot.engine import ChatEngine
 from chatbot.inference import EXACT, ROUGH, Product, fastest
 from chatbot.model import HRED, ModelConfig
 from chatbot.recurrent import RecurrentLayer
-from chatbot.reply import Reply, ReplyRequest
+from chatbot.reply import DEFAULT, GREEDY, Reply, ReplyRequest
 from data.vocabulary import SPECIALS, Vocabulary
 
 WORDS, TOKENS, ROUNDS = 12_000, 20, 3

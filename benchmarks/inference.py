@@ -11,9 +11,10 @@ from pathlib import Path
 import numpy as np
 
 from chatbot.checkpoint import load_checkpoint
-from chatbot.decoding import GREEDY, decode
+from chatbot.decoding import decode
 from chatbot.inference import BRIEF, EXACT, ROUGH, Bfloat16Product, PackedHRED, PackedProduct, fastest
 from chatbot.model import HRED
+from chatbot.reply import GREEDY
 from training.heldout import contexts_of, read_dialogues
 from training.judges import encoded
 from training.scoring import foretell, hear

@@ -19,10 +19,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from uuid import uuid4
 
-from chatbot.checkpoint import live_id, load_checkpoint
+from chatbot.checkpoint import load_checkpoint
 from chatbot.engine import ChatEngine
 from chatbot.history import FinishedReply, History, TrainingRun, open_history
 from chatbot.reply import ReplyRequest
+from chatbot.shelf import live_id
 from data.privacy import is_profane
 from tests.shop import FOLDER, exchanges, is_right, questions
 

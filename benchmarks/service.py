@@ -96,13 +96,12 @@ def be_server(checkpoint: str, decoding: str, workers: int) -> None:
     from web.server import run
 
     def engine() -> object:
-        from chatbot.checkpoint import load_checkpoint
-        from chatbot.decoding import DEFAULT, GREEDY
-        from chatbot.engine import ChatEngine
+        from chatbot.reply import DEFAULT, GREEDY
+        from web.engine_process import EngineProcess
 
         how = {"greedy": GREEDY, "chosen": replace(DEFAULT, candidates=10)}[decoding]
         length = {"greedy": (TOKENS, TOKENS), "chosen": (how.min_tokens, how.max_tokens)}[decoding]
-        return ChatEngine(load_checkpoint(checkpoint), replace(how, min_tokens=length[0], max_tokens=length[1]))
+        return EngineProcess(checkpoint, replace(how, min_tokens=length[0], max_tokens=length[1]))
 
     most = 10**6
     run(

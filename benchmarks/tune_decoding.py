@@ -21,7 +21,8 @@ from rich.progress import track
 from rich.table import Table
 
 from chatbot.checkpoint import Checkpoint, load_checkpoint
-from chatbot.decoding import DEFAULT, DecodingConfig, Hypothesis, Responses, best_first, decode
+from chatbot.decoding import Hypothesis, Responses, best_first, decode
+from chatbot.reply import DEFAULT, DecodingConfig
 from chatbot.retrieval import open_responses
 from data.store import TokenStore
 from data.tokenizer import detokenise

@@ -3,7 +3,6 @@
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 
 from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import SQLAlchemyError
@@ -109,6 +108,14 @@ class SharedCommits:
 
 @contextmanager
 def _savepoint(connection: Connection) -> Iterator[Session]:
-    how: dict[str, Any] = {"join_transaction_mode": "create_savepoint", "expire_on_commit": False}
-    with Session(connection, **how) as session, session.begin():
-        yield session
+    """A writer's part of the transaction. SQLAlchemy's own savepoints are compiled anew each time, at the price of some
+    statements."""
+    connection.exec_driver_sql("SAVEPOINT writer")
+    with Session(connection, join_transaction_mode="rollback_only", expire_on_commit=False) as session:
+        try:
+            yield session
+            session.flush()
+        except BaseException:
+            connection.exec_driver_sql("ROLLBACK TO writer")
+            raise
+    connection.exec_driver_sql("RELEASE writer")

@@ -5,9 +5,8 @@ from collections.abc import Sequence
 from rich.table import Table
 
 from chatbot.checkpoint import Checkpoint
-from chatbot.decoding import DEFAULT, GREEDY, DecodingConfig
 from chatbot.engine import ChatEngine
-from chatbot.reply import ReplyRequest
+from chatbot.reply import DEFAULT, GREEDY, DecodingConfig, ReplyRequest
 
 # Film lines by which talks on adversarial training show what it changes.
 SAMPLE = (

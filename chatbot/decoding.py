@@ -10,17 +10,17 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Sequence, Set
 from dataclasses import dataclass
 from itertools import accumulate, chain, groupby, islice, pairwise
-from typing import Literal, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
+from chatbot.reply import DEFAULT, DecodingConfig
 from data.batches import pack
 from data.vocabulary import BOS, EOS, PAD, UNK
 
-Method = Literal["greedy", "beam", "sample"]
 Seed = int | tuple[int, ...] | None
 
 NEVER = (PAD, UNK, BOS)
@@ -61,76 +61,6 @@ class Responses(Protocol):
         self, states: Tensor, earlier: Sequence[Sequence[Sequence[int]]], count: int
     ) -> list[list[tuple[int, ...]]]:
         """Up to `count` responses to each of the states (n, S), which were reached over the utterances `earlier`."""
-
-
-@dataclass(frozen=True, slots=True)
-class DecodingConfig:
-    """How a reply is looked for and, where there are several candidates, chosen (see `Rated`).
-
-    Raises ValueError where a value is impossible.
-    """
-
-    method: Method = "sample"
-    beam_size: int = 5
-    length_penalty: float = 0.75  # log p is divided by (length ** length_penalty); 0 compares plain log p
-    temperature: float = 1.0
-    top_k: int = 0  # sample among the k likeliest tokens; 0: among all
-    top_p: float = 1.0  # and among the fewest of them that hold this share of the probability
-    candidates: int = 1  # samples drawn for one reply
-    retrieved: int = 0  # human responses that stand beside them, where the checkpoint has an index of some
-    mmi_lambda: float = 0.0  # weight of log p(y), so that a reply that would fit anywhere counts for less
-    relevance_weight: float = 0.0
-    repetition_weight: float = 0.0
-    no_repeat_ngram: int = 3  # no n tokens in a row twice within a reply, nor one token twice running; 0 allows both
-    min_tokens: int = 1
-    max_tokens: int = 40
-
-    def __post_init__(self) -> None:
-        demands = {
-            "method must be greedy, beam or sample": self.method in ("greedy", "beam", "sample"),
-            "beam_size and candidates must be at least 1": min(self.beam_size, self.candidates) >= 1,
-            "several candidates are drawn by method sample only": self.candidates == 1 or self.method == "sample",
-            "retrieved must not be negative, and needs method sample": self.retrieved == 0
-            or (self.retrieved > 0 and self.method == "sample"),
-            "temperature must be above 0": self.temperature > 0,
-            "top_k and no_repeat_ngram must not be negative": min(self.top_k, self.no_repeat_ngram) >= 0,
-            "top_p must be above 0 and at most 1": 0 < self.top_p <= 1,
-            "length_penalty must not be negative": self.length_penalty >= 0,
-            "1 <= min_tokens <= max_tokens must hold": 1 <= self.min_tokens <= self.max_tokens,
-        }
-        for demand, holds in demands.items():
-            if not holds:
-                raise ValueError(demand)
-
-    @property
-    def is_single_path(self) -> bool:
-        """Whether the first token decoded is sure to be the reply's first token."""
-        return self.method == "greedy" or (self.method == "sample" and self.candidates == 1 and not self.retrieved)
-
-    @property
-    def follows_prior(self) -> bool:
-        """Whether log p(y) is needed, which costs a second row for each hypothesis."""
-        return self.mmi_lambda != 0 and not self.is_single_path
-
-    @property
-    def breadth(self) -> int:
-        """How many of the likeliest tokens after a hypothesis can matter; 0: all."""
-        return {"greedy": 1, "beam": 2 * self.beam_size, "sample": self.top_k}[self.method]
-
-
-GREEDY = DecodingConfig(method="greedy")
-DEFAULT = DecodingConfig(  # found by benchmarks/tune_decoding.py, the temperature by reading (docs/evaluation.md)
-    candidates=16,
-    retrieved=2,
-    temperature=0.8,
-    top_k=40,
-    top_p=0.95,
-    length_penalty=1.0,
-    mmi_lambda=0.6,
-    relevance_weight=0.5,
-    repetition_weight=3.0,
-    min_tokens=3,
-)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,6 @@
 """Many conversations, one model, one decode loop.
 
-One thread owns the model; it alone calls torch. Replies join and leave the batch between any two steps, so a short one
+One thread owns the model; it alone calls torch. Replies join and leave the batch while others go on, so a short one
 never waits for a long one. An error in one reply fails that reply and nothing else. Knows no SQL and no web.
 """
 
@@ -10,6 +10,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import lru_cache, partial
 from typing import Any, Self, TypeVar
 
 import numpy as np
@@ -18,38 +19,34 @@ from torch import Tensor
 
 from chatbot.beam_tree import beam_tree
 from chatbot.checkpoint import Checkpoint
-from chatbot.decoding import (
-    DEFAULT,
-    NEVER,
-    DecodingConfig,
-    Hypothesis,
-    Rated,
-    Search,
-    closed,
-    offer_responses,
-    ranked,
-    start_searches,
-    step,
-)
+from chatbot.decoding import NEVER, Hypothesis, Rated, Search, closed, offer_responses, ranked, start_searches, step
 from chatbot.inference import prepare
-from chatbot.reply import CONTEXT_TURNS, Candidate, DialogueState, Reply, ReplyRequest, Status
+from chatbot.reply import (
+    CONTEXT_TURNS,
+    DEFAULT,
+    Candidate,
+    DecodingConfig,
+    DialogueState,
+    EngineUnavailable,
+    Reply,
+    ReplyRequest,
+    Status,
+)
 from chatbot.retrieval import open_responses
 from data.cleaning import normalise
-from data.vocabulary import EOS
+from data.vocabulary import EOS, Vocabulary
 
 MAX_WAITING = 1024  # replies; beyond it the engine says so instead of promising an answer in minutes
 _UTTERANCE_TOKENS = 100  # of a longer utterance the encoder reads the beginning and the end
 _UTTERANCE_CHARACTERS = 4000
 _STREAM_SECONDS = 0.02
+_READ_SECONDS = 0.05
+_REMEMBERED = 2_048  # texts whose ids are: a turn comes again with each of the ten after it
 
 logger = logging.getLogger(__name__)
 
 Text = TypeVar("Text", str, list[int])
 Argument = TypeVar("Argument")
-
-
-class EngineUnavailable(RuntimeError):
-    """The engine takes no request now: it is not running, is closing, or has too many waiting."""
 
 
 class ReplyTicket:
@@ -74,9 +71,9 @@ class _Turn:
     on_delta: Callable[[str], None]
     on_finished: Callable[[Reply], None]
     ticket: ReplyTicket = field(default_factory=ReplyTicket)
-    utterance: list[int] = field(default_factory=list)
-    context: list[list[int]] = field(default_factory=list)
-    beside: list[list[int]] = field(default_factory=list)
+    utterance: Sequence[int] = ()
+    context: Sequence[Sequence[int]] = ()
+    beside: Sequence[Sequence[int]] = ()
     search: Search | None = None
     text: str = ""  # what was streamed
     streamed_at: float = 0.0  # seconds, monotonic
@@ -93,7 +90,7 @@ class _Turn:
         return self.request.is_trial and self.decoding.method == "beam"
 
     @property
-    def earlier(self) -> list[list[int]]:
+    def earlier(self) -> list[Sequence[int]]:
         return [*self.context, self.utterance]
 
     @property
@@ -119,6 +116,7 @@ class ChatEngine:
         self._model = prepare(checkpoint.model)
         self.checkpoint = replace(checkpoint, model=self._model)  # so that the weights are not kept twice
         self._responses = open_responses(self.checkpoint)
+        self._ids = lru_cache(_REMEMBERED)(partial(_ids_of, checkpoint.vocabulary))
         self._decoding = decoding
         self._max_batch = max_batch
         self._never = (*NEVER, *_invisible_ids(checkpoint))
@@ -126,7 +124,8 @@ class ChatEngine:
         self._changed = threading.Condition()  # guards the next two
         self._waiting: deque[_Turn] = deque()
         self._deadline: float | None = None  # of the replies under way, once closing
-        self._batch: list[_Turn] = []  # the engine's thread's own
+        self._batch: list[_Turn] = []  # the engine's thread's own, and so is the next
+        self._read_at = 0.0  # seconds, monotonic
 
     @property
     def is_running(self) -> bool:
@@ -191,10 +190,11 @@ class ChatEngine:
     def _run(self) -> None:
         try:
             while self._wait_for_work():
-                self._each_apart(self._listen, self._arrivals())
-                self._each_apart(self._extend, self._batch)
+                if self._is_time_to_read():
+                    ended = [turn for turn in self._batch if turn.has_ended]
+                    self._each_apart(self._read, ended + self._arrivals())
+                self._each_apart(self._extend, [turn for turn in self._batch if not turn.has_ended])
                 self._each_apart(self._stream, [turn for turn in self._batch if turn.decoding.is_single_path])
-                self._each_apart(self._conclude, [turn for turn in self._batch if turn.has_ended])
         finally:  # whatever happens, nobody waits for ever
             with self._changed:
                 self._deadline = time.monotonic()
@@ -211,6 +211,17 @@ class ChatEngine:
                 for turn in (*self._batch, *self._waiting):
                     turn.ticket.stop()
             return bool(self._batch or self._waiting)
+
+    def _is_time_to_read(self) -> bool:
+        """Whether what was said meanwhile is read into the states: many utterances cost little more than a few, so some
+        are waited for while others are answered, but not for long."""
+        ended = sum(turn.has_ended for turn in self._batch)
+        unread, live = ended + len(self._waiting), len(self._batch) - ended
+        now = time.monotonic()
+        if 2 * unread < live and now - self._read_at < _READ_SECONDS:
+            return False
+        self._read_at = now
+        return True
 
     def _arrivals(self) -> list[_Turn]:
         """Takes as many waiting turns as the batch has room for; those stopped while waiting end here."""
@@ -236,33 +247,49 @@ class ChatEngine:
         for turn in list(turns):
             self._each_apart(work, [turn])
 
-    def _listen(self, turns: Sequence[_Turn]) -> None:
-        """Reads the users' utterances into the dialogue states, and starts the searches for replies."""
-        for turn in turns:
-            turn.utterance = self._ids(turn.request.utterance)
-            turn.context = [self._ids(text) for text in turn.request.context[-CONTEXT_TURNS:] if text.strip()]
-            turn.beside = [self._ids(text) for text in turn.request.beside]
-        carried = [self._carried(turn.request.state) for turn in turns]
-        heard = [
+    def _read(self, turns: Sequence[_Turn]) -> None:
+        """Reads into the dialogue states what was said meanwhile, all in one batch: replies that have ended, which are
+        then answered, and utterances of users, to whom replies then begin."""
+        ended = [turn for turn in turns if turn.search]
+        fresh = [turn for turn in turns if not turn.search]
+        chosen = self._choose(ended) if ended else []
+        carried = [self._hear(turn) for turn in fresh]
+        heard: list[list[Sequence[int]]] = [[rated[0].hypothesis.ids] for rated in chosen]
+        heard += [
             [turn.utterance] if state is not None else [*turn.context, turn.utterance]
-            for turn, state in zip(turns, carried, strict=True)
+            for turn, state in zip(fresh, carried, strict=True)
         ]
         nothing = self._model.initial_state(1)
-        states = torch.cat([nothing if state is None else state for state in carried])
-        states = self._track(states, heard)
+        before = [turn.live.state for turn in ended] + [nothing if state is None else state for state in carried]
+        after = self._track(torch.cat(before), heard)
+        if fresh:
+            self._begin(fresh, after[len(ended) :])
+        for turn, rated, state in zip(ended, chosen, after, strict=False):
+            try:
+                self._answer(turn, rated, state)
+            except Exception as error:  # the others' work is done, and is not to be done again
+                self._fail(turn, error)
+
+    def _hear(self, turn: _Turn) -> Tensor | None:
+        """Takes in the ids of what is to be read -> the state that the request brings, if it is one."""
+        turn.utterance = self._ids(turn.request.utterance)
+        turn.context = [self._ids(text) for text in turn.request.context[-CONTEXT_TURNS:] if text.strip()]
+        turn.beside = [self._ids(text) for text in turn.request.beside]
+        return self._carried(turn.request.state)
+
+    def _begin(self, turns: Sequence[_Turn], states: Tensor) -> None:
+        """Starts the searches for replies to states (n, S)."""
         decodings = [turn.decoding for turn in turns]
-        seeds = [turn.request.seed for turn in turns]
-        searches = start_searches(self._model, states, decodings, seeds)
+        searches = start_searches(self._model, states, decodings, [turn.request.seed for turn in turns])
         if self._responses is not None:
-            earlier = [turn.earlier for turn in turns]
-            offer_responses(self._model, self._responses, searches, earlier)
+            offer_responses(self._model, self._responses, searches, [turn.earlier for turn in turns])
         for turn, search in zip(turns, searches, strict=True):
             turn.search = search
         self._batch.extend(turns)
 
     def _extend(self, turns: Sequence[_Turn]) -> None:
         """One more token for every reply under way."""
-        step(self._model, [turn.live for turn in turns if not turn.has_ended], self._never)
+        step(self._model, [turn.live for turn in turns], self._never)
         for turn in turns:
             if turn.is_drawn:
                 turn.beams.append(turn.live.live)
@@ -277,19 +304,17 @@ class ChatEngine:
                 hypothesis = (turn.live.live or turn.live.ended)[0]
                 self._say(turn, self.checkpoint.vocabulary.decode(hypothesis.ids))
 
-    def _conclude(self, turns: Sequence[_Turn]) -> None:
-        """Chooses among the candidates of each ended reply and tracks the state over the one chosen."""
+    def _choose(self, turns: Sequence[_Turn]) -> list[list[Rated]]:
+        """The candidates of each reply, the best first."""
         states = torch.cat([turn.live.state for turn in turns])  # (n, S)
-        candidates = [turn.candidates for turn in turns]
         earlier = [[*turn.earlier, *turn.beside] for turn in turns]
-        ordered = ranked(self._model, states, candidates, [turn.decoding for turn in turns], earlier)
-        after = self._model.listen(*closed([rated[0].hypothesis.ids for rated in ordered]), states)
-        for turn, rated, state in zip(turns, ordered, after, strict=True):
-            self._batch.remove(turn)
-            self._answer(turn, rated, state)
+        return ranked(
+            self._model, states, [turn.candidates for turn in turns], [turn.decoding for turn in turns], earlier
+        )
 
     def _answer(self, turn: _Turn, rated: Sequence[Rated], after: Tensor) -> None:
         """`rated` are its candidates, the first of which is the reply."""
+        self._batch.remove(turn)
         chosen = rated[0].hypothesis
         self._say(turn, self.checkpoint.vocabulary.decode(chosen.ids))
         before = self._kept(turn.live.state[0])
@@ -330,12 +355,6 @@ class ChatEngine:
     ) -> None:
         _call(turn.on_finished, Reply(turn.text, status, self.checkpoint.id, before, after, **told))
 
-    def _ids(self, text: str) -> list[int]:
-        """Ids of a text, mended as the training text was; of a very long one, those of its beginning and its end."""
-        vocabulary = self.checkpoint.vocabulary
-        ids = vocabulary.encode(normalise(_ends(text, _UTTERANCE_CHARACTERS), vocabulary))
-        return _ends(ids, _UTTERANCE_TOKENS)
-
     def _track(self, states: Tensor, heard: Sequence[Sequence[Sequence[int]]]) -> Tensor:
         """States (n, S) and the utterances heard since, one list a dialogue -> states after them (n, S).
 
@@ -357,6 +376,12 @@ class ChatEngine:
 
     def _kept(self, state: Tensor) -> DialogueState:
         return DialogueState(state.numpy().astype("<f4").tobytes(), self.checkpoint.id)
+
+
+def _ids_of(vocabulary: Vocabulary, text: str) -> tuple[int, ...]:
+    """Ids of a text, mended as the training text was; of a very long one, those of its beginning and its end."""
+    ids = vocabulary.encode(normalise(_ends(text, _UTTERANCE_CHARACTERS), vocabulary))
+    return tuple(_ends(ids, _UTTERANCE_TOKENS))
 
 
 def _invisible_ids(checkpoint: Checkpoint) -> list[int]:

@@ -12,11 +12,14 @@ from contextlib import suppress
 
 import structlog
 
-from chatbot.checkpoint import Checkpoint, CheckpointError, live_pointer, load_checkpoint
+from chatbot.checkpoint import Checkpoint, load_checkpoint
 from chatbot.engine import ChatEngine, ReplyTicket
 from chatbot.reply import Reply, ReplyRequest
+from chatbot.shelf import CheckpointError, before_live, live_id, live_pointer
 
 LOOK_SECONDS = 1.0
+_BEFORE_SECONDS = 30.0
+_loading = threading.Lock()  # one further model in memory at a time
 
 log = structlog.get_logger()
 
@@ -24,8 +27,12 @@ log = structlog.get_logger()
 class LiveEngine:
     """A ChatEngine for `live`, replaced by another one whenever another checkpoint is made live."""
 
-    def __init__(self) -> None:
-        """Raises CheckpointError where the checkpoint that is live now cannot answer."""
+    def __init__(self, on_change: Callable[[Checkpoint], None] = lambda checkpoint: None) -> None:
+        """`on_change` is told of each further checkpoint before it gets its first request; it must be quick.
+
+        Raises CheckpointError where the checkpoint that is live now cannot answer.
+        """
+        self._on_change = on_change
         self._pointer = live_pointer()  # before loading: what is promoted meanwhile is seen at the first look
         self._engine = ChatEngine(load_checkpoint("live"))
         self._ending: ChatEngine | None = None  # the one before, until its replies have ended
@@ -62,6 +69,10 @@ class LiveEngine:
         """As ChatEngine.submit; the reply says which checkpoint made it. Raises EngineUnavailable."""
         with self._changing:
             return self._engine.submit(request, on_delta, on_finished)
+
+    def before(self, request: ReplyRequest) -> Reply | None:
+        """What the checkpoint says that was live before this one, if there is one."""
+        return reply_of_before(self.checkpoint.id, request)
 
     # All below runs on the watcher's thread.
 
@@ -105,6 +116,25 @@ class LiveEngine:
             if self._closed.is_set():
                 return engine.close()
             self._ending, self._engine = self._engine, engine
+            self._on_change(engine.checkpoint)
         log.info("checkpoint taken", checkpoint=engine.checkpoint.id, before=self._ending.checkpoint.id)
         self._ending.close(math.inf)
         self._ending = None  # at most two models are kept, for the next one is not looked for before this
+
+
+def reply_of_before(answering: str, request: ReplyRequest) -> Reply | None:
+    """What the checkpoint says to which a rollback would lead; it is not kept.
+
+    None where there is none, where it cannot answer, or where `answering` is not the checkpoint that is live.
+    """
+    folder = before_live() if answering == live_id() else None
+    if folder is None or not _loading.acquire(timeout=_BEFORE_SECONDS):
+        return None
+    try:
+        with ChatEngine(load_checkpoint(folder)) as before:
+            return before.reply(request)
+    except CheckpointError as error:
+        log.warning("checkpoint before not asked", reason=str(error))
+        return None
+    finally:
+        _loading.release()

@@ -30,7 +30,7 @@ def list_checkpoints() -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from chatbot.checkpoint import SHIPPED, identify, live_id, promotions, shelf, shelved
+    from chatbot.shelf import SHIPPED, identify, live_id, promotions, shelf, shelved
 
     table = Table("checkpoint", "", "MB", "perplexity", "promoted")
     with told_to_user():
@@ -52,7 +52,8 @@ def show(where: str) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from chatbot.checkpoint import CheckpointError, load_checkpoint
+    from chatbot.checkpoint import load_checkpoint
+    from chatbot.shelf import CheckpointError
 
     table = Table("figure", "value")
     with told_to_user(CheckpointError):
@@ -68,8 +69,9 @@ def promote(where: str) -> None:
 
     It is a folder that `chatbot train` wrote, an id of `chatbot models list`, or `default`, the shipped one.
     """
-    from chatbot.checkpoint import CheckpointError, live_id, load_checkpoint
-    from chatbot.checkpoint import promote as make_live
+    from chatbot.checkpoint import load_checkpoint
+    from chatbot.shelf import CheckpointError, live_id
+    from chatbot.shelf import promote as make_live
 
     with told_to_user(CheckpointError):
         reservations = list(_reservations(load_checkpoint(where), live_id()))
@@ -82,8 +84,8 @@ def promote(where: str) -> None:
 @models.command()
 def rollback() -> None:
     """Make the checkpoint live that was so before the last promotion; again, the one before that."""
-    from chatbot.checkpoint import CheckpointError
-    from chatbot.checkpoint import rollback as go_back
+    from chatbot.shelf import CheckpointError
+    from chatbot.shelf import rollback as go_back
 
     with told_to_user(CheckpointError):
         checkpoint = go_back()
@@ -104,8 +106,9 @@ def compare(first: str, second: str, utterances: tuple[str, ...], file: Path | N
     """
     from rich.console import Console
 
-    from chatbot.checkpoint import CheckpointError, load_checkpoint
+    from chatbot.checkpoint import load_checkpoint
     from chatbot.compare import SAMPLE, side_by_side
+    from chatbot.shelf import CheckpointError
 
     with told_to_user(CheckpointError, RuntimeError):
         lines = file.read_text("utf-8-sig", errors="replace").splitlines() if file else []
@@ -175,8 +178,8 @@ def draw(where: str, prepared: Path) -> None:
 
 def _reservations(checkpoint: "Checkpoint", live: str) -> Iterator[str]:
     """What whoever makes a retraining's candidate live by hand may not know."""
-    from chatbot.checkpoint import promotions
     from chatbot.home import home
+    from chatbot.shelf import promotions
 
     metrics = checkpoint.metrics if isinstance(checkpoint.metrics, dict) else {}
     run, parent = metrics.get("run"), metrics.get("parent")

@@ -1,14 +1,86 @@
 """What the engine is asked and what it answers. Knows no model: whoever only speaks of replies loads no torch."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
-
-if TYPE_CHECKING:
-    from chatbot.decoding import DecodingConfig
+from typing import Literal
 
 CONTEXT_TURNS = 10  # a state is rebuilt from at most as many turns
 
 Status = Literal["completed", "stopped", "failed"]
+Method = Literal["greedy", "beam", "sample"]
+
+
+class EngineUnavailable(RuntimeError):
+    """The engine takes no request now: it is not running, is closing, or has too many waiting."""
+
+
+@dataclass(frozen=True, slots=True)
+class DecodingConfig:
+    """How a reply is looked for and, where there are several candidates, chosen (see `chatbot.decoding.Rated`).
+
+    Raises ValueError where a value is impossible.
+    """
+
+    method: Method = "sample"
+    beam_size: int = 5
+    length_penalty: float = 0.75  # log p is divided by (length ** length_penalty); 0 compares plain log p
+    temperature: float = 1.0
+    top_k: int = 0  # sample among the k likeliest tokens; 0: among all
+    top_p: float = 1.0  # and among the fewest of them that hold this share of the probability
+    candidates: int = 1  # samples drawn for one reply
+    retrieved: int = 0  # human responses that stand beside them, where the checkpoint has an index of some
+    mmi_lambda: float = 0.0  # weight of log p(y), so that a reply that would fit anywhere counts for less
+    relevance_weight: float = 0.0
+    repetition_weight: float = 0.0
+    no_repeat_ngram: int = 3  # no n tokens in a row twice within a reply, nor one token twice running; 0 allows both
+    min_tokens: int = 1
+    max_tokens: int = 40
+
+    def __post_init__(self) -> None:
+        demands = {
+            "method must be greedy, beam or sample": self.method in ("greedy", "beam", "sample"),
+            "beam_size and candidates must be at least 1": min(self.beam_size, self.candidates) >= 1,
+            "several candidates are drawn by method sample only": self.candidates == 1 or self.method == "sample",
+            "retrieved must not be negative, and needs method sample": self.retrieved == 0
+            or (self.retrieved > 0 and self.method == "sample"),
+            "temperature must be above 0": self.temperature > 0,
+            "top_k and no_repeat_ngram must not be negative": min(self.top_k, self.no_repeat_ngram) >= 0,
+            "top_p must be above 0 and at most 1": 0 < self.top_p <= 1,
+            "length_penalty must not be negative": self.length_penalty >= 0,
+            "1 <= min_tokens <= max_tokens must hold": 1 <= self.min_tokens <= self.max_tokens,
+        }
+        for demand, holds in demands.items():
+            if not holds:
+                raise ValueError(demand)
+
+    @property
+    def is_single_path(self) -> bool:
+        """Whether the first token decoded is sure to be the reply's first token."""
+        return self.method == "greedy" or (self.method == "sample" and self.candidates == 1 and not self.retrieved)
+
+    @property
+    def follows_prior(self) -> bool:
+        """Whether log p(y) is needed, which costs a second row for each hypothesis."""
+        return self.mmi_lambda != 0 and not self.is_single_path
+
+    @property
+    def breadth(self) -> int:
+        """How many of the likeliest tokens after a hypothesis can matter; 0: all."""
+        return {"greedy": 1, "beam": 2 * self.beam_size, "sample": self.top_k}[self.method]
+
+
+GREEDY = DecodingConfig(method="greedy")
+DEFAULT = DecodingConfig(  # found by benchmarks/tune_decoding.py, the temperature by reading (docs/evaluation.md)
+    candidates=16,
+    retrieved=2,
+    temperature=0.8,
+    top_k=40,
+    top_p=0.95,
+    length_penalty=1.0,
+    mmi_lambda=0.6,
+    relevance_weight=0.5,
+    repetition_weight=3.0,
+    min_tokens=3,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +102,7 @@ class ReplyRequest:
     utterance: str
     context: tuple[str, ...] = ()
     state: DialogueState | None = None
-    decoding: "DecodingConfig | None" = None
+    decoding: DecodingConfig | None = None
     seed: int | None = None
     beside: tuple[str, ...] = ()
     is_trial: bool = False  # for somebody who looks inside: nobody counts it, and beams come as a tree

@@ -27,10 +27,11 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 from torch import Tensor
 
-from chatbot.checkpoint import Checkpoint, CheckpointError
+from chatbot.checkpoint import Checkpoint
 from chatbot.decoding import encode_utterances
 from chatbot.home import home
 from chatbot.model import HRED
+from chatbot.shelf import CheckpointError
 from data.store import TokenStore
 from data.tokenizer import JOINER
 from data.vocabulary import UNK, Vocabulary

@@ -43,9 +43,10 @@ def talk(where: str, greedy: bool, seed: int | None) -> None:
 
 
 def _engine(where: str, greedy: bool) -> "ChatEngine":
-    from chatbot.checkpoint import CheckpointError, load_checkpoint
-    from chatbot.decoding import DEFAULT, GREEDY
+    from chatbot.checkpoint import load_checkpoint
     from chatbot.engine import ChatEngine
+    from chatbot.reply import DEFAULT, GREEDY
+    from chatbot.shelf import CheckpointError
 
     with told_to_user(CheckpointError):
         return ChatEngine(load_checkpoint(where), GREEDY if greedy else DEFAULT)

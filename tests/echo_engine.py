@@ -68,6 +68,9 @@ class EchoEngine:
         thread.start()
         return ticket
 
+    def before(self, request: ReplyRequest) -> None:
+        """There was none."""
+
     def _say(
         self,
         request: ReplyRequest,

@@ -10,19 +10,9 @@ import torch
 from click.testing import CliRunner
 from safetensors.torch import load_file, save_file
 
-from chatbot.checkpoint import (
-    CheckpointError,
-    live_id,
-    live_pointer,
-    load_checkpoint,
-    promote,
-    promotions,
-    rollback,
-    save_checkpoint,
-    save_weights,
-    shelved,
-)
+from chatbot.checkpoint import load_checkpoint, save_checkpoint, save_weights
 from chatbot.cli import main
+from chatbot.shelf import CheckpointError, live_id, live_pointer, promote, promotions, rollback, shelved
 from tests.clients import ROOT
 from tests.tiny_checkpoint import tiny_checkpoint
 
@@ -75,7 +65,7 @@ def test_a_checkpoint_can_be_saved_over_itself(checkpoint):
 
 def test_the_shipped_checkpoint_is_live_until_one_is_promoted(checkpoint, tmp_path, monkeypatch):
     shipped = tiny_checkpoint(tmp_path / "shipped", seed=1)
-    monkeypatch.setattr("chatbot.checkpoint.SHIPPED", shipped.folder)
+    monkeypatch.setattr("chatbot.shelf.SHIPPED", shipped.folder)
     assert load_checkpoint("live").id == shipped.id
     promoted = promote(checkpoint.folder)
     shutil.rmtree(checkpoint.folder)
@@ -89,7 +79,7 @@ def test_promoting_a_second_time_moves_live(checkpoint, tmp_path):
 
 
 def test_the_shipped_checkpoint_can_be_made_live_again(checkpoint, tmp_path, monkeypatch):
-    monkeypatch.setattr("chatbot.checkpoint.SHIPPED", tiny_checkpoint(tmp_path / "shipped", seed=1).folder)
+    monkeypatch.setattr("chatbot.shelf.SHIPPED", tiny_checkpoint(tmp_path / "shipped", seed=1).folder)
     promote(checkpoint.folder)
     result = CliRunner().invoke(main, ["models", "promote", "default"])
     assert result.exit_code == 0, result.output
@@ -187,7 +177,7 @@ def shipped(tmp_path, monkeypatch) -> str:
     """The id of a shipped checkpoint that takes no time."""
     monkeypatch.setenv("CHATBOT_HOME", str(tmp_path / "var"))
     shipped = tiny_checkpoint(tmp_path / "shipped", seed=9)
-    monkeypatch.setattr("chatbot.checkpoint.SHIPPED", shipped.folder)
+    monkeypatch.setattr("chatbot.shelf.SHIPPED", shipped.folder)
     return shipped.id
 
 
@@ -273,7 +263,7 @@ def test_lines_that_are_no_promotions_are_passed_over(shipped, tmp_path):
 
 _HURRY = """
 import sys
-from chatbot.checkpoint import promote, rollback
+from chatbot.shelf import promote, rollback
 for _ in range(6):
     for folder in sys.argv[1:]:
         promote(folder)

@@ -6,7 +6,7 @@ from click.testing import CliRunner
 from chatbot.checkpoint import load_checkpoint
 from chatbot.cli import main
 from chatbot.compare import _DECODINGS, SAMPLE, side_by_side
-from chatbot.decoding import DEFAULT
+from chatbot.reply import DEFAULT
 from tests.tiny_checkpoint import tiny_checkpoint
 
 

@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from chatbot.checkpoint import Checkpoint, load_checkpoint, promote, rollback, shelf
+from chatbot.checkpoint import Checkpoint, load_checkpoint
 from chatbot.engine import ChatEngine
-from chatbot.live import LiveEngine
-from chatbot.reply import ReplyRequest
+from chatbot.live import LiveEngine, reply_of_before
+from chatbot.reply import Reply, ReplyRequest
+from chatbot.shelf import promote, rollback, shelf
 from tests.tiny_checkpoint import tiny_checkpoint
 from web.comparison import WAYS, compare
 
@@ -22,9 +23,16 @@ def checkpoints(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[Checkpo
     """Two of different weights; the second is live."""
     monkeypatch.setenv("CHATBOT_HOME", str(tmp_path / "var"))
     made = [tiny_checkpoint(tmp_path / f"{seed}", seed) for seed in (1, 2)]
-    monkeypatch.setattr("chatbot.checkpoint.SHIPPED", made[0].folder)
+    monkeypatch.setattr("chatbot.shelf.SHIPPED", made[0].folder)
     promote(made[1].folder)
     return made
+
+
+class Served(ChatEngine):
+    """As the engine's process asks it for the one before."""
+
+    def before(self, request: ReplyRequest) -> Reply | None:
+        return reply_of_before(self.checkpoint.id, request)
 
 
 @pytest.fixture
@@ -35,7 +43,7 @@ def live(checkpoints: list[Checkpoint]) -> Iterator[LiveEngine]:
     engine.close()
 
 
-def said(engine: LiveEngine | ChatEngine) -> dict[str, str]:
+def said(engine: LiveEngine | Served) -> dict[str, str]:
     return {one["name"]: one["text"] for one in compare(engine, HELLO)["variants"]}
 
 
@@ -50,12 +58,12 @@ def test_the_checkpoint_before_is_asked_as_well_and_let_go(checkpoints: list[Che
 
 def test_where_none_was_live_before_there_are_the_four_ways(checkpoints: list[Checkpoint]) -> None:
     rollback()
-    with ChatEngine(load_checkpoint("live")) as live:
+    with Served(load_checkpoint("live")) as live:
         assert said(live).keys() == WAYS.keys()
 
 
 def test_one_that_does_not_answer_with_what_is_live_has_none_before(checkpoints: list[Checkpoint]) -> None:
-    with ChatEngine(checkpoints[0]) as other:
+    with Served(checkpoints[0]) as other:
         assert said(other).keys() == WAYS.keys()
 
 
@@ -66,5 +74,5 @@ def test_one_before_that_is_broken_or_gone_costs_the_others_nothing(
     assert said(live).keys() == WAYS.keys()
     promote(tiny_checkpoint(tmp_path / "3", 3).folder)
     shutil.rmtree(shelf() / checkpoints[1].id)
-    with ChatEngine(load_checkpoint("live")) as newest:
+    with Served(load_checkpoint("live")) as newest:
         assert said(newest).keys() == WAYS.keys()

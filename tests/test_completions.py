@@ -19,7 +19,7 @@ from flask.testing import FlaskClient
 
 from chatbot.history import open_history
 from chatbot.keys import Keys
-from chatbot.reply import ReplyRequest
+from chatbot.reply import EngineUnavailable, ReplyRequest
 from tests.clients import ServerProcess, WireClient, echo_server
 from tests.echo_engine import EchoEngine
 from web.app import create_app, drain
@@ -320,7 +320,7 @@ def test_a_long_dialogue_is_let_in_and_its_last_turns_are_read(caller: FlaskClie
 
 
 def test_parameters_become_a_way_of_decoding(caller: FlaskClient, engine: EchoEngine) -> None:
-    from chatbot.decoding import DEFAULT
+    from chatbot.reply import DEFAULT
 
     ask(caller, temperature=0, max_tokens=2)
     ask(caller, temperature=0.5, top_p=0.9, seed=-1, max_completion_tokens=1000)
@@ -397,8 +397,6 @@ def test_too_many_messages_in_a_minute_are_refused_with_the_time_to_wait(caller:
 
 
 def test_an_engine_that_takes_no_more_is_overloaded(caller: FlaskClient, engine: EchoEngine) -> None:
-    from chatbot.engine import EngineUnavailable
-
     def refuse(*arguments: Any) -> None:
         raise EngineUnavailable("Too many replies are waiting; try again in a moment.")
 

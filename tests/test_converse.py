@@ -1,5 +1,5 @@
 from benchmarks import converse
-from chatbot.decoding import DecodingConfig
+from chatbot.reply import DecodingConfig
 from tests.tiny_checkpoint import tiny_checkpoint
 
 

@@ -12,9 +12,6 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from chatbot.decoding import (
-    DEFAULT,
-    GREEDY,
-    DecodingConfig,
     Hypothesis,
     best_first,
     decode,
@@ -25,6 +22,7 @@ from chatbot.decoding import (
     start_searches,
     step,
 )
+from chatbot.reply import DEFAULT, GREEDY, DecodingConfig
 from data.vocabulary import EOS, PAD
 from tests.tiny_checkpoint import tiny_model
 

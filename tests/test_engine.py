@@ -10,9 +10,18 @@ import pytest
 
 from chatbot import engine as engine_module
 from chatbot.checkpoint import Checkpoint
-from chatbot.decoding import DEFAULT, GREEDY, DecodingConfig
-from chatbot.engine import MAX_WAITING, ChatEngine, EngineUnavailable, ReplyTicket
-from chatbot.reply import CONTEXT_TURNS, DialogueState, Reply, ReplyRequest, Word
+from chatbot.engine import MAX_WAITING, ChatEngine, ReplyTicket
+from chatbot.reply import (
+    CONTEXT_TURNS,
+    DEFAULT,
+    GREEDY,
+    DecodingConfig,
+    DialogueState,
+    EngineUnavailable,
+    Reply,
+    ReplyRequest,
+    Word,
+)
 from tests.tiny_checkpoint import tiny_checkpoint
 
 TALKATIVE = replace(GREEDY, min_tokens=30, max_tokens=30, no_repeat_ngram=0)

@@ -9,11 +9,11 @@ from torch import Tensor
 
 from chatbot import inference
 from chatbot.checkpoint import Checkpoint, load_checkpoint
-from chatbot.decoding import DEFAULT, GREEDY, DecodingConfig, decode, largest, log_probabilities
+from chatbot.decoding import decode, largest, log_probabilities
 from chatbot.engine import ChatEngine
 from chatbot.inference import EXACT, ROUGH, Bfloat16Product, Int8Product, PackedHRED, PackedProduct, fastest, prepare
 from chatbot.model import HRED
-from chatbot.reply import ReplyRequest
+from chatbot.reply import DEFAULT, GREEDY, DecodingConfig, ReplyRequest
 from tests.tiny_checkpoint import tiny_checkpoint, tiny_model
 
 

@@ -19,15 +19,14 @@ import structlog
 import torch
 from safetensors.torch import load_file, save_file
 
-from chatbot.checkpoint import Checkpoint, live_id, load_checkpoint, promote, rollback
-from chatbot.decoding import GREEDY
-from chatbot.engine import ChatEngine, EngineUnavailable
+from chatbot.checkpoint import Checkpoint, load_checkpoint
+from chatbot.engine import ChatEngine
 from chatbot.history import open_history
 from chatbot.live import LiveEngine
-from chatbot.reply import Reply, ReplyRequest
+from chatbot.reply import GREEDY, EngineUnavailable, Reply, ReplyRequest
+from chatbot.shelf import live_id, promote, rollback
 from tests.clients import ServerProcess, WireClient
 from tests.tiny_checkpoint import tiny_checkpoint
-from web.commands import _engine
 
 CHATBOT = str(Path(sys.executable).with_name("chatbot"))
 HELLO = ReplyRequest("Hello there", decoding=GREEDY)
@@ -38,7 +37,7 @@ def checkpoints(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[Checkpo
     """Three of different weights; the first is live."""
     monkeypatch.setenv("CHATBOT_HOME", str(tmp_path / "var"))
     made = [tiny_checkpoint(tmp_path / f"{seed}", seed) for seed in (1, 2, 3)]
-    monkeypatch.setattr("chatbot.checkpoint.SHIPPED", made[0].folder)
+    monkeypatch.setattr("chatbot.shelf.SHIPPED", made[0].folder)
     promote(made[0].folder)
     return made
 
@@ -234,12 +233,6 @@ def test_nothing_is_taken_after_the_end(live: LiveEngine, checkpoints: list[Chec
     live._take_live()
     assert live.checkpoint.id == checkpoints[0].id
     assert not live.is_running
-
-
-def test_only_the_live_checkpoint_is_watched(checkpoints: list[Checkpoint]) -> None:
-    assert isinstance(_engine("live"), LiveEngine)
-    for named in ("default", str(checkpoints[0].folder), checkpoints[0].id):
-        assert isinstance(_engine(named), ChatEngine)
 
 
 # Whole servers

@@ -15,7 +15,7 @@ from tests.tiny_checkpoint import tiny_checkpoint
 def shipped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     monkeypatch.setenv("CHATBOT_HOME", str(tmp_path / "var"))
     shipped = tiny_checkpoint(tmp_path / "shipped", seed=9)
-    monkeypatch.setattr("chatbot.checkpoint.SHIPPED", shipped.folder)
+    monkeypatch.setattr("chatbot.shelf.SHIPPED", shipped.folder)
     return shipped.id
 
 

@@ -24,9 +24,9 @@ from playwright.sync_api import Page, expect, sync_playwright
 from sqlalchemy import text
 from werkzeug.serving import make_server
 
-from chatbot.checkpoint import SHIPPED, identify, live_id, promote
 from chatbot.history import FinishedReply, History, NotFoundError, Opinion
 from chatbot.home import home
+from chatbot.shelf import SHIPPED, identify, live_id, promote
 from data.errors import UserError
 from tests.clients import ServerProcess
 from tests.echo_engine import EchoEngine

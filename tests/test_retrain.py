@@ -16,13 +16,13 @@ from click.testing import CliRunner
 from rich.console import Console
 from sqlalchemy.exc import OperationalError
 
-from chatbot.checkpoint import Checkpoint, live_id, load_checkpoint, promote, promotions
+from chatbot.checkpoint import Checkpoint, load_checkpoint
 from chatbot.cli import main
-from chatbot.decoding import GREEDY
 from chatbot.engine import ChatEngine
 from chatbot.forgetting import forget, hash_of
 from chatbot.history import FinishedReply, History, open_history
-from chatbot.reply import ReplyRequest
+from chatbot.reply import GREEDY, ReplyRequest
+from chatbot.shelf import live_id, promote, promotions
 from chatbot.state_map import FILE as MAP
 from data.curation import Caps
 from tests.tiny_checkpoint import tiny_checkpoint

@@ -11,12 +11,9 @@ import torch
 from click.testing import CliRunner
 from safetensors.numpy import load_file, save_file
 
-from chatbot.checkpoint import Checkpoint, CheckpointError, promote, save_checkpoint
+from chatbot.checkpoint import Checkpoint, save_checkpoint
 from chatbot.cli import main
 from chatbot.decoding import (
-    DEFAULT,
-    GREEDY,
-    DecodingConfig,
     Hypothesis,
     decode,
     encode_utterances,
@@ -27,8 +24,9 @@ from chatbot.decoding import (
 )
 from chatbot.engine import ChatEngine
 from chatbot.history import open_history
-from chatbot.reply import Reply, ReplyRequest
+from chatbot.reply import DEFAULT, GREEDY, DecodingConfig, Reply, ReplyRequest
 from chatbot.retrieval import Responses, index_file, index_responses, inherit_responses, open_responses
+from chatbot.shelf import CheckpointError, promote
 from chatbot.talk import _Dialogue, _talk_in_terminal
 from data.store import StoreWriter
 from data.vocabulary import BOS, EOS, SPECIALS, Vocabulary

@@ -8,8 +8,9 @@ import pytest
 from click.testing import CliRunner
 from safetensors.numpy import save_file
 
-from chatbot.checkpoint import CheckpointError, load_checkpoint
+from chatbot.checkpoint import load_checkpoint
 from chatbot.cli import main
+from chatbot.shelf import CheckpointError
 from chatbot.state_map import FILE, StateMap, draw_map
 from tests.tiny_checkpoint import tiny_checkpoint
 

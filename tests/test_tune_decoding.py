@@ -3,7 +3,7 @@ from dataclasses import fields
 from pathlib import Path
 
 from benchmarks.tune_decoding import RETRIEVALS
-from chatbot.decoding import DEFAULT, DecodingConfig
+from chatbot.reply import DEFAULT, DecodingConfig
 
 PAGE = (Path(__file__).parents[1] / "docs" / "evaluation.md").read_text("utf-8")
 

@@ -23,7 +23,8 @@ from rich.table import Table
 from torch.nn import functional as F
 
 from chatbot.checkpoint import Checkpoint
-from chatbot.decoding import DEFAULT, GREEDY, DecodingConfig, decode
+from chatbot.decoding import decode
+from chatbot.reply import DEFAULT, GREEDY, DecodingConfig
 from data.batches import make_batch
 from data.store import TokenStore
 from data.vocabulary import UNK, Vocabulary

@@ -131,7 +131,7 @@ def evaluate(
     from rich.progress import Progress
 
     from chatbot.checkpoint import load_checkpoint
-    from chatbot.decoding import DEFAULT
+    from chatbot.reply import DEFAULT
     from chatbot.retrieval import open_responses
     from training.evaluate import evaluate as measure
     from training.evaluation_report import picture_of, save, table_of

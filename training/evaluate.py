@@ -14,7 +14,8 @@ import numpy as np
 from torch import Tensor
 
 from chatbot.checkpoint import Checkpoint
-from chatbot.decoding import DEFAULT, DecodingConfig, Hypothesis, Responses, decode
+from chatbot.decoding import Hypothesis, Responses, decode
+from chatbot.reply import DEFAULT, DecodingConfig
 from data.tokenizer import detokenise
 from data.vocabulary import fold
 from training.heldout import Context, Tokens, contexts_of, demand_shared_words, rivals

@@ -32,20 +32,13 @@ import torch
 from rich.console import Console
 from sqlalchemy.exc import SQLAlchemyError
 
-from chatbot.checkpoint import (
-    Checkpoint,
-    CheckpointError,
-    live_id,
-    load_checkpoint,
-    promote,
-    promotions,
-    save_checkpoint,
-)
+from chatbot.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from chatbot.forgetting import hash_of, remove
 from chatbot.history import History
 from chatbot.home import home
 from chatbot.model import HRED
 from chatbot.retrieval import inherit_responses
+from chatbot.shelf import CheckpointError, live_id, promote, promotions
 from chatbot.state_map import add_map
 from data.batches import Batch, make_batch, windows
 from data.curation import NearCopies, curate, pairs_of

@@ -31,21 +31,14 @@ def serve(**flags: Any) -> None:
     CHATBOT_REPLIES, CHATBOT_REPLIES_PER_USER and CHATBOT_DRAIN_SECONDS. The limits are each worker's own.
     """
     from web.config import Settings, SettingsError
+    from web.engine_process import EngineProcess
     from web.server import run
 
     try:
         settings = Settings.from_environment(os.environ, **flags)
     except SettingsError as error:
         raise UserError(str(error)) from error
-    run(settings, lambda: _engine(settings.checkpoint))
-
-
-def _engine(checkpoint: str) -> Any:
-    from chatbot.checkpoint import load_checkpoint
-    from chatbot.engine import ChatEngine
-    from chatbot.live import LiveEngine
-
-    return LiveEngine() if checkpoint == "live" else ChatEngine(load_checkpoint(checkpoint))
+    run(settings, lambda: EngineProcess(settings.checkpoint))
 
 
 commands: dict[str, click.Command] = {"serve": serve}

@@ -12,14 +12,14 @@ import uuid
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import replace
-from typing import TYPE_CHECKING, Self
+from typing import Self
 
 from flask import Blueprint, Flask, Response, request
 from flask.typing import ResponseReturnValue
 from pydantic import BaseModel, ValidationError
 from werkzeug.exceptions import RequestEntityTooLarge
 
-from chatbot.reply import CONTEXT_TURNS, Reply, ReplyRequest
+from chatbot.reply import CONTEXT_TURNS, DEFAULT, GREEDY, DecodingConfig, EngineUnavailable, Reply, ReplyRequest
 from web.access import Access
 from web.completion_protocol import (
     Choice,
@@ -40,9 +40,6 @@ from web.config import Settings
 from web.conversations import ConversationService
 from web.protocol import INTERNAL, STATUS, ProtocolError, refusal_of, retry_after
 from web.rates import COMPLETIONS, OVERLOADED_MS, Places, Rates, count_tokens
-
-if TYPE_CHECKING:
-    from chatbot.decoding import DecodingConfig
 
 LIVE = "live"  # whatever checkpoint answers now
 LOOK_SECONDS = 0.25  # while a reply is awaited, this often whether its client is still there
@@ -167,7 +164,7 @@ class LiveReply:
         self._coming: queue.SimpleQueue[str | Reply] = queue.SimpleQueue()
         try:
             self._ticket = service.engine.submit(wanted, self._coming.put, self._coming.put)
-        except RuntimeError as error:  # EngineUnavailable, which is not imported since it brings torch
+        except EngineUnavailable as error:
             raise ProtocolError("overloaded", str(error), OVERLOADED_MS) from error
 
     def __enter__(self) -> Self:
@@ -262,12 +259,10 @@ def _begun(text: str, stops: Sequence[str]) -> int:
     return max(lengths, default=0)
 
 
-def _decoding(asked: CompletionRequest) -> "DecodingConfig | None":
+def _decoding(asked: CompletionRequest) -> DecodingConfig | None:
     """None where nothing was asked for: the engine's own way."""
     if asked.temperature is None and asked.top_p is None and asked.most_tokens is None:
         return None
-    from chatbot.decoding import DEFAULT, GREEDY
-
     most = min(asked.most_tokens or DEFAULT.max_tokens, DEFAULT.max_tokens)
     least = min(DEFAULT.min_tokens, most)
     if asked.temperature == 0 or asked.top_p == 0:

@@ -61,6 +61,7 @@ class Engine(Protocol):
     def submit(
         self, request: ReplyRequest, on_delta: Callable[[str], None], on_finished: Callable[[Reply], None]
     ) -> Ticket: ...
+    def before(self, request: ReplyRequest) -> Reply | None: ...  # of the checkpoint that was live before, if any
 
 
 # (user_id, event, payload) to all of a user's tabs. It never raises: a reply has to go on whoever leaves meanwhile.

@@ -183,6 +183,9 @@ class MeasuredEngine:
             self._metrics.under_way.dec()
             raise
 
+    def before(self, request: ReplyRequest) -> Reply | None:
+        return self._engine.before(request)
+
     def _measure(self) -> None:
         while True:
             try:

@@ -53,7 +53,7 @@ from web.protocol import Nothing, Payload, ProtocolError, Sent, refusal_of
 from web.retraining import Retraining
 
 if TYPE_CHECKING:
-    from chatbot.checkpoint import Promotion
+    from chatbot.shelf import Promotion
 
 DAYS = 30
 TURNS = 5_000  # the dullness of so many turns is looked at
@@ -250,7 +250,7 @@ class Operator:
     # Models; what loads torch is imported here, since a server of another engine needs none
 
     def _models(self) -> Checkpoints:
-        from chatbot.checkpoint import SHIPPED, live_id, promotions
+        from chatbot.shelf import SHIPPED, live_id, promotions
 
         made = promotions()[::-1]
         latest = {promotion.checkpoint_id: promotion.at.isoformat() for promotion in reversed(made)}
@@ -279,13 +279,13 @@ class Operator:
 
     def _folders(self) -> dict[str, Path]:
         """Where each checkpoint is that may be promoted, by its id; a request never names a folder."""
-        from chatbot.checkpoint import SHIPPED, identify, shelf, shelved
+        from chatbot.shelf import SHIPPED, identify, shelf, shelved
 
         made = {str(run.checkpoint): _folder_of(run) for run in self._candidates()}
         return made | {checkpoint: shelf() / checkpoint for checkpoint in shelved()} | {identify(SHIPPED): SHIPPED}
 
     def _promote(self, body: Promote) -> None:
-        from chatbot.checkpoint import promote
+        from chatbot.shelf import promote
 
         folder = self._folders().get(body.checkpoint)
         if folder is None:
@@ -293,13 +293,13 @@ class Operator:
         _make_live(lambda: promote(folder))
 
     def _rollback(self, body: Nothing) -> None:
-        from chatbot.checkpoint import rollback
+        from chatbot.shelf import rollback
 
         _make_live(rollback)
 
 
 def _make_live(how: Callable[[], object]) -> None:
-    from chatbot.checkpoint import CheckpointError
+    from chatbot.shelf import CheckpointError
 
     try:
         how()

@@ -14,7 +14,7 @@ import sys
 import tempfile
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +27,7 @@ from gunicorn.workers.base import Worker
 from chatbot.history import DatabaseError, open_history
 from data.errors import UserError, told_to_user
 from web.admin import AdminTokenError, admin_token, token_file
+from web.allocator import give_back, keep_few_heaps
 from web.config import Settings
 from web.heads import MOST_AWAITED, HeadsFirstWorker
 from web.lines import SPARE_LINES
@@ -39,7 +40,6 @@ if TYPE_CHECKING:
 # Beside those of the websockets, each of which keeps one: lines of strangers, completions, and whatever comes and goes.
 _SPARE_THREADS = SPARE_LINES + COMPLETIONS + 32
 _PR_SET_PDEATHSIG = 1
-_M_ARENA_MAX = -8
 
 
 def run(settings: Settings, make_engine: Callable[[], "Engine"]) -> None:
@@ -127,7 +127,7 @@ class _Server(BaseApplication):
 
     def load(self) -> Flask:
         """In the worker."""
-        from chatbot.checkpoint import CheckpointError
+        from chatbot.shelf import CheckpointError
         from web.app import create_app
 
         try:
@@ -153,22 +153,15 @@ class _Server(BaseApplication):
             os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // self.settings.workers)))
         if sys.platform == "linux":  # die with the arbiter, however it dies: an orphan would keep the port
             ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-        # Each of some hundred threads would get a heap of its own and keep there what it has freed.
-        _tell_allocator("mallopt", _M_ARENA_MAX, 2)
+        keep_few_heaps()
 
     def _announce(self, worker: Worker) -> None:
-        _tell_allocator("malloc_trim", 0)  # the checkpoint has been through several forms by now
+        give_back()
         if self._place > 0:
             return
         click.echo(f"Chat at {self._address} (Ctrl-C ends it)")
         click.echo(f"Operator's page at {self._address}operator; its token is in {token_file()}")
         sys.stdout.flush()
-
-
-def _tell_allocator(function: str, *arguments: int) -> None:
-    """Where it is glibc's: others have no such function."""
-    with suppress(AttributeError, OSError, TypeError):
-        getattr(ctypes.CDLL(None), function)(*arguments)
 
 
 def _address(listener: socket.socket) -> str:

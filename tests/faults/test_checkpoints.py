@@ -135,7 +135,8 @@ def test_a_hostile_checkpoint_is_refused(whole: Path, tmp_path: Path, file: str,
 
 
 def test_a_checkpoint_cut_short_anywhere_is_refused(whole: Path, tmp_path: Path, record: Record) -> None:
-    from chatbot.checkpoint import CheckpointError, load_checkpoint
+    from chatbot.checkpoint import load_checkpoint
+    from chatbot.shelf import CheckpointError
 
     places, r = 0, random.Random(5)
     for file in ("model.safetensors", "config.json", "vocabulary.json"):
