@@ -17,6 +17,7 @@ from chatbot.checkpoint import Checkpoint, load_checkpoint
 from chatbot.engine import ChatEngine
 from chatbot.reply import DEFAULT, GREEDY, EngineUnavailable, Reply, ReplyRequest
 from chatbot.shelf import CheckpointError, promote
+from tests.clients import ServerProcess, WireClient
 from tests.tiny_checkpoint import tiny_checkpoint
 from web import engine_process
 from web.engine_process import EngineProcess
@@ -208,3 +209,30 @@ def test_it_ends_with_whoever_asks_however_that_ends_and_brings_them_no_torch(ch
     pid, brings_torch = found.stdout.split()
     assert brings_torch == "False"
     until(lambda: not Path(f"/proc/{pid}/cmdline").is_file() or not Path(f"/proc/{pid}/cmdline").read_bytes())
+
+
+def test_a_person_keeps_the_connection_when_the_engine_is_killed(checkpoint: Checkpoint, tmp_path: Path) -> None:
+    command = [str(Path(sys.executable).with_name("chatbot")), "serve", "--port", "0"]
+    command += ["--checkpoint", str(checkpoint.folder), "--database", f"sqlite:///{tmp_path}/chatbot.db"]
+    server = ServerProcess(command)
+    try:
+        with WireClient(server.url, timeout=120) as client:
+            conversation = client.create()
+            assert client.say(conversation, "Hello there")
+            for _ in range(3):
+                (engine,) = children(server.workers[0])
+                sent = client.send(conversation, "And you?")
+                os.kill(engine, signal.SIGKILL)
+                assert client.reply_to(sent)["status"] == "completed"
+            assert [event["seq"] for event in client.events(conversation)] == list(range(1, 13))
+        (engine,) = children(server.workers[0])
+        assert server.terminate() == 0
+        until(lambda: not Path(f"/proc/{engine}").exists())
+    finally:
+        server.close()
+
+
+def children(pid: int) -> list[int]:
+    """Of any of its threads: an engine that replaced another was started by the one that heard of the other's end."""
+    threads = Path(f"/proc/{pid}/task").iterdir()
+    return [int(child) for thread in threads for child in (thread / "children").read_text().split()]
