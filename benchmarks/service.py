@@ -7,7 +7,7 @@ answer without any server between:
 
 - a transformer of GPT-2 small's shape (that of DialoGPT-small; random weights, which cost the same) that reads ten
   turns of history anew for each reply of 20 tokens, in the type and batch in which it is fastest;
-- ChatterBot after 50,000 statements, one at a time, as it works.
+- ChatterBot after 50,000 statements of the chitchat corpus, one at a time, as it works.
 
 The peers need `pip install transformers chatterbot`; what is not installed is left out. Some minutes, best on an idle
 machine.
@@ -30,8 +30,9 @@ from pathlib import Path
 from typing import Any
 
 import click
-import torch
 import websocket
+
+from data.dialogues import chitchat
 
 CLIENTS, TOKENS, HISTORY = 64, 20, 10
 THINK = 1.0
@@ -72,7 +73,7 @@ class Measured:
 def main(checkpoint: str, seconds: float, workers: int, statements: int, serve: str | None) -> None:
     if serve:
         return be_server(checkpoint, serve, workers)
-    print(f"{torch.get_num_threads()} threads; {CLIENTS} clients, {workers} process(es) of the server")
+    print(f"{os.cpu_count()} processors; {CLIENTS} clients, {workers} worker(s) of the server")
     greedy = over_websockets(checkpoint, "greedy", seconds, workers)
     over_websockets(checkpoint, "chosen", seconds, workers)
     for name, peer in {"GPT-2 small's shape": transformer, "ChatterBot": lambda: chatterbot(statements)}.items():
@@ -131,11 +132,11 @@ def over_websockets(checkpoint: str, decoding: str, seconds: float, workers: int
             converse(url, 3)  # warm up
             eager, paced = converse(url, seconds), converse(url, seconds, think=THINK)
         finally:
-            memory = max(map(resident, children(server.pid)), default=0)
+            memory = sorted(map(resident, descendants(server.pid)))
             server.terminate()
             server.wait()
-    rate = len(eager.whole) / seconds
-    print(f"{decoding:>22}: {rate:7.1f} replies/s; the largest process holds {memory:.0f} MB")
+    rate, shown = len(eager.whole) / seconds, " and ".join(f"{size:.0f}" for size in memory)
+    print(f"{decoding:>22}: {rate:7.1f} replies/s; its processes hold {shown} MB")
     for name, found in {"answered at once": eager, "answered in a second": paced}.items():
         first, whole = (1000 * percentile(times) for times in (found.first, found.whole))
         print(f"{name:>26}: 95 % have their first words within {first:.0f} ms and are whole within {whole:.0f} ms")
@@ -194,8 +195,11 @@ class Client:
         self.socket.close()
 
 
-def children(pid: int) -> list[int]:
-    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+def descendants(pid: int) -> list[int]:
+    """The processes that it started, and those that they did."""
+    threads = Path(f"/proc/{pid}/task").glob("*/children")
+    own = [int(child) for thread in threads for child in thread.read_text().split()]
+    return own + [further for child in own for further in descendants(child)]
 
 
 def resident(pid: int) -> float:
@@ -211,8 +215,8 @@ def percentile(times: list[float]) -> float:
 # The peers
 
 
-@torch.inference_mode()
 def transformer() -> tuple[float, str]:
+    import torch
     from transformers import GPT2Config, GPT2LMHeadModel
 
     model = GPT2LMHeadModel(GPT2Config()).eval()
@@ -221,16 +225,17 @@ def transformer() -> tuple[float, str]:
         model = model.to(kind)
         for batch in (1, 8, 32):
             history = torch.randint(0, 50_000, (batch, HISTORY * 15))  # tokens; an utterance of chitchat has some 15
-            rates[f"{name}, {batch} at once"] = batch / best(partial(generate, model, history), 2)
+            with torch.inference_mode():
+                rates[f"{name}, {batch} at once"] = batch / best(partial(generate, model, history), 2)
     how = max(rates, key=rates.__getitem__)
     return rates[how], how
 
 
-def generate(model: Any, history: torch.Tensor) -> None:
+def generate(model: Any, history: Any) -> None:
     """Greedy, its keys and values kept from token to token."""
     model.generate(
         history,
-        attention_mask=torch.ones_like(history),
+        attention_mask=history.new_ones(history.shape),
         max_new_tokens=TOKENS,
         min_new_tokens=TOKENS,
         do_sample=False,
@@ -239,29 +244,23 @@ def generate(model: Any, history: torch.Tensor) -> None:
 
 
 def chatterbot(statements: int) -> tuple[float, str]:
+    """As its documentation has it trained, on what people said to each other, and with its default settings; of its
+    taggers the default one if its spaCy model is there (`python -m spacy download en_core_web_sm`)."""
+    import spacy.util
     from chatterbot import ChatBot, tagging
-    from chatterbot.conversation import Statement
+    from chatterbot.trainers import ListTrainer
 
+    has_model = spacy.util.is_package("en_core_web_sm") or Path("en_core_web_sm").is_dir()
+    tagger = tagging.PosLemmaTagger if has_model else tagging.LowercaseTagger
+    said = [text for dialogue in chitchat() for text in dialogue.utterances]
     with tempfile.TemporaryDirectory() as folder:
-        bot = ChatBot(
-            "peer",
-            database_uri=f"sqlite:///{folder}/peer.db",
-            tagger=tagging.LowercaseTagger,
-            read_only=True,
-        )
-        texts = [sentence(8, number) for number in range(statements + 1)]
-        pairs = zip(texts[1:], texts, strict=False)
-        bot.storage.create_many(
-            [
-                Statement(text, search_text=text, in_response_to=before, search_in_response_to=before)
-                for text, before in pairs
-            ]
-        )
-        asked = [sentence(8, -number) for number in range(1, 21)]
+        bot = ChatBot("peer", database_uri=f"sqlite:///{folder}/peer.db", tagger=tagger)
+        ListTrainer(bot, show_training_progress=False).train(said[:statements])
+        asked = random.Random(0).sample(said[statements:], 20)
         begin = time.perf_counter()
         for text in asked:
             bot.get_response(text)
-        return len(asked) / (time.perf_counter() - begin), f"{statements:,} statements"
+        return len(asked) / (time.perf_counter() - begin), f"{statements:,} statements, {tagger.__name__}"
 
 
 def best(work: Callable[[], None], rounds: int) -> float:
