@@ -76,7 +76,10 @@ class _Turn:
     beside: Sequence[Sequence[int]] = ()
     search: Search | None = None
     text: str = ""  # what was streamed
-    streamed_at: float = 0.0  # seconds, monotonic
+    asked_at: float = field(default_factory=time.monotonic)
+    begun_at: float | None = None
+    streamed_at: float = 0.0
+    batch: int = 0  # the most that were in one with it
     beams: list[list[Hypothesis]] = field(default_factory=list)  # what lived after each step, if it is drawn
 
     @property
@@ -284,13 +287,14 @@ class ChatEngine:
         if self._responses is not None:
             offer_responses(self._model, self._responses, searches, [turn.earlier for turn in turns])
         for turn, search in zip(turns, searches, strict=True):
-            turn.search = search
+            turn.search, turn.begun_at = search, time.monotonic()
         self._batch.extend(turns)
 
     def _extend(self, turns: Sequence[_Turn]) -> None:
         """One more token for every reply under way."""
         step(self._model, [turn.live for turn in turns], self._never)
         for turn in turns:
+            turn.batch = max(turn.batch, len(turns))
             if turn.is_drawn:
                 turn.beams.append(turn.live.live)
 
@@ -353,6 +357,8 @@ class ChatEngine:
         after: DialogueState | None = None,
         **told: Any,
     ) -> None:
+        waited = (turn.begun_at or time.monotonic()) - turn.asked_at
+        told |= {"batch": turn.batch, "waited": waited}
         _call(turn.on_finished, Reply(turn.text, status, self.checkpoint.id, before, after, **told))
 
     def _track(self, states: Tensor, heard: Sequence[Sequence[Sequence[int]]]) -> Tensor:

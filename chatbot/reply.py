@@ -1,6 +1,6 @@
 """What the engine is asked and what it answers. Knows no model: whoever only speaks of replies loads no torch."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 CONTEXT_TURNS = 10  # a state is rebuilt from at most as many turns
@@ -139,7 +139,7 @@ class Reply:
 
     Either is None where the reply ended before it was known. `is_retrieved` marks words that somebody said elsewhere.
     `candidates`, the best first, is what it was chosen among; empty where there was no choice. `tree` is of a trial's
-    beam search.
+    beam search. `batch` is the most replies that were written at once while it was, `waited` its seconds in line.
     """
 
     text: str
@@ -150,3 +150,5 @@ class Reply:
     is_retrieved: bool = False
     candidates: tuple[Candidate, ...] = ()
     tree: Word | None = None
+    batch: int = field(default=0, compare=False)
+    waited: float = field(default=0.0, compare=False)

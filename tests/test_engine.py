@@ -118,6 +118,16 @@ def test_a_reply_on_a_single_path_streams_token_by_token(engine: ChatEngine) -> 
     assert len(listener.deltas) == 30
 
 
+def test_a_reply_tells_how_many_were_written_with_it_and_how_long_it_waited(checkpoint: Checkpoint) -> None:
+    with ChatEngine(checkpoint, TALKATIVE, max_batch=2) as engine:
+        first, *others = [Listener(engine, ReplyRequest("Hello", seed=seed)) for seed in range(4)]
+        replies = [listener.reply() for listener in others]
+        alone = engine.reply(ReplyRequest("Hello"))
+    assert max(reply.batch for reply in [first.reply(), *replies]) == 2
+    assert replies[-1].waited > first.reply().waited
+    assert alone.batch == 1
+
+
 def test_words_that_nobody_could_read_one_by_one_come_together(
     engine: ChatEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:

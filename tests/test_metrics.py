@@ -114,6 +114,7 @@ def test_what_clients_do_is_counted_and_no_name_of_theirs_is_taken_over(
     assert found["chatbot_event_seconds_count", "message.send"] == 3
     assert found["chatbot_reply_words_total",] == 10  # "You said: Hello there", and the other
     assert found["chatbot_first_words_seconds_count",] == found["chatbot_reply_seconds_count",] == 2
+    assert found["chatbot_waited_seconds_count",] == found["chatbot_batch_replies_count",] == 2
     assert (found["chatbot_replies_dull_total",], found["chatbot_replies_repeated_total",]) == (1, 0)
     assert (found["chatbot_replies_under_way",], found["chatbot_checkpoint_workers", "echo"]) == (0, 1)
     assert not any("theirs" in label for key in found for label in key)

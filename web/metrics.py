@@ -32,6 +32,7 @@ FOLDER = "PROMETHEUS_MULTIPROC_DIR"
 WRONG_TOKENS = RateLimitItemPerMinute(10)  # of one address
 LOOK_SECONDS = 5.0  # which checkpoint answers
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
+BATCHES = (1, 2, 4, 8, 16, 32, 64)
 _SILENT = re.compile(r"[\W_]+")
 
 log = structlog.get_logger()
@@ -63,6 +64,10 @@ class Metrics:
         self.reply_words = counter("reply_words", "Words of replies")
         self.first_words_seconds = seconds("first_words", "From the engine's being asked to a reply's first words")
         self.reply_seconds = seconds("reply", "From the engine's being asked to a reply's end")
+        self.waited_seconds = seconds("waited", "From the engine's being asked to a reply's place in its batch")
+        self.batch = Histogram(
+            "chatbot_batch_replies", "Replies written at once, by each of them", registry=registry, buckets=BATCHES
+        )
         self.dull = counter("replies_dull", "Replies with a phrase that says nothing")
         self.repeated = counter("replies_repeated", "Replies in the words of one of the ten turns before")
         self.retrieved = counter("replies_retrieved", "Replies given word for word from a corpus")
@@ -79,6 +84,8 @@ class Metrics:
         self.reply_seconds.observe(seconds)
         if asked.first_words is not None:
             self.first_words_seconds.observe(asked.first_words)
+        self.waited_seconds.observe(reply.waited)
+        self.batch.observe(reply.batch)
         self.reply_words.inc(len(reply.text.split()))
         self.dull.inc(is_dull(reply.text))
         self.repeated.inc(bool(said) and said in map(_heard, asked.request.context))
