@@ -3,9 +3,10 @@
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from sqlalchemy import Connection, Engine
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import OperationalError, SQLAlchemyError
 from sqlalchemy.orm import Session
 
 _MOST = 16  # writers of one commit; the first of them waits for all
@@ -21,6 +22,8 @@ class _Group:
 
     def commit(self) -> None:
         try:
+            if not self._is_open():
+                raise OperationalError("COMMIT", None, Exception("the database undid the transaction by itself"))
             self.connection.commit()
         except Exception as error:  # whatever it is: nobody may think that their work is on the disk
             self._error = error
@@ -28,6 +31,11 @@ class _Group:
         finally:
             self.connection.close()
             self._ended.set()
+
+    def _is_open(self) -> bool:
+        """Whether there is something to commit: on a full disk, SQLite undoes it all, and a COMMIT would not mind."""
+        connection: Any = self.connection.connection.dbapi_connection
+        return bool(connection.in_transaction)
 
     def wait(self) -> None:
         """Until all of it is on the disk. Raises SQLAlchemyError where nothing of it is."""
@@ -108,14 +116,6 @@ class SharedCommits:
 
 @contextmanager
 def _savepoint(connection: Connection) -> Iterator[Session]:
-    """A writer's part of the transaction. SQLAlchemy's own savepoints are compiled anew each time, at the price of some
-    statements."""
-    connection.exec_driver_sql("SAVEPOINT writer")
-    with Session(connection, join_transaction_mode="rollback_only", expire_on_commit=False) as session:
-        try:
-            yield session
-            session.flush()
-        except BaseException:
-            connection.exec_driver_sql("ROLLBACK TO writer")
-            raise
-    connection.exec_driver_sql("RELEASE writer")
+    how: dict[str, Any] = {"join_transaction_mode": "create_savepoint", "expire_on_commit": False}
+    with Session(connection, **how) as session, session.begin():
+        yield session

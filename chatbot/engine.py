@@ -119,7 +119,7 @@ class ChatEngine:
         self._model = prepare(checkpoint.model)
         self.checkpoint = replace(checkpoint, model=self._model)  # so that the weights are not kept twice
         self._responses = open_responses(self.checkpoint)
-        self._ids = lru_cache(_REMEMBERED)(partial(_ids_of, checkpoint.vocabulary))
+        self._ids_of = lru_cache(_REMEMBERED)(partial(_ids_of, checkpoint.vocabulary))
         self._decoding = decoding
         self._max_batch = max_batch
         self._never = (*NEVER, *_invisible_ids(checkpoint))
@@ -218,8 +218,8 @@ class ChatEngine:
     def _is_time_to_read(self) -> bool:
         """Whether what was said meanwhile is read into the states: many utterances cost little more than a few, so some
         are waited for while others are answered, but not for long."""
-        ended = sum(turn.has_ended for turn in self._batch)
-        unread, live = ended + len(self._waiting), len(self._batch) - ended
+        live = sum(not turn.has_ended for turn in self._batch)
+        unread = len(self._batch) - live + min(len(self._waiting), self._max_batch - live)
         now = time.monotonic()
         if 2 * unread < live and now - self._read_at < _READ_SECONDS:
             return False
@@ -231,7 +231,8 @@ class ChatEngine:
         with self._changed:
             stopped = [turn for turn in self._waiting if turn.ticket.stopped]
             self._waiting = deque(turn for turn in self._waiting if not turn.ticket.stopped)
-            room = min(len(self._waiting), self._max_batch - len(self._batch))
+            live = sum(not turn.has_ended for turn in self._batch)
+            room = min(len(self._waiting), self._max_batch - live)
             arrivals = [self._waiting.popleft() for _ in range(room)]
         for turn in stopped:
             self._finish(turn, "stopped")
@@ -361,6 +362,10 @@ class ChatEngine:
         told |= {"batch": turn.batch, "waited": waited}
         _call(turn.on_finished, Reply(turn.text, status, self.checkpoint.id, before, after, **told))
 
+    def _ids(self, text: str) -> Sequence[int]:
+        """Ids of a text, mended as the training text was; of a very long one, those of its beginning and its end."""
+        return self._ids_of(_ends(text, _UTTERANCE_CHARACTERS))
+
     def _track(self, states: Tensor, heard: Sequence[Sequence[Sequence[int]]]) -> Tensor:
         """States (n, S) and the utterances heard since, one list a dialogue -> states after them (n, S).
 
@@ -385,9 +390,7 @@ class ChatEngine:
 
 
 def _ids_of(vocabulary: Vocabulary, text: str) -> tuple[int, ...]:
-    """Ids of a text, mended as the training text was; of a very long one, those of its beginning and its end."""
-    ids = vocabulary.encode(normalise(_ends(text, _UTTERANCE_CHARACTERS), vocabulary))
-    return tuple(_ends(ids, _UTTERANCE_TOKENS))
+    return tuple(_ends(vocabulary.encode(normalise(text, vocabulary)), _UTTERANCE_TOKENS))
 
 
 def _invisible_ids(checkpoint: Checkpoint) -> list[int]:

@@ -70,10 +70,6 @@ class LiveEngine:
         with self._changing:
             return self._engine.submit(request, on_delta, on_finished)
 
-    def before(self, request: ReplyRequest) -> Reply | None:
-        """What the checkpoint says that was live before this one, if there is one."""
-        return reply_of_before(self.checkpoint.id, request)
-
     # All below runs on the watcher's thread.
 
     def _watch(self) -> None:

@@ -7,12 +7,17 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-from sqlalchemy import Engine, event, text
+from sqlalchemy import Engine, Integer, event, text
 from sqlalchemy.exc import IntegrityError, OperationalError
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, declarative_base, mapped_column
 
 from chatbot.commits import SharedCommits
 from chatbot.history import connect
+
+
+class Said(declarative_base()):  # type: ignore[misc]
+    __tablename__ = "said"
+    id = mapped_column(Integer, primary_key=True)
 
 
 @pytest.fixture
@@ -100,6 +105,29 @@ def test_what_one_raises_undoes_its_own_work_only(engine: Engine, error: Excepti
     futures = together(SharedCommits(engine), works)
     assert [type(future.exception()) for future in futures] == [type(None), type(error), type(None)]
     assert said(engine) == {0, 2}
+
+
+def test_an_object_that_cannot_be_stored_undoes_its_own_writer_only(engine: Engine) -> None:
+    def twice(session: Session) -> None:
+        session.add_all([Said(id=1), Said(id=0)])  # written at the end, when 0 is there
+
+    works = [lambda session: say(session, 0), twice, lambda session: say(session, 2)]
+    futures = together(SharedCommits(engine), works)
+    assert [type(future.exception()) for future in futures] == [type(None), IntegrityError, type(None)]
+    assert said(engine) == {0, 2}
+
+
+def test_where_the_database_itself_undoes_a_transaction_nobody_believes_it_committed(engine: Engine) -> None:
+    def undo(session: Session) -> None:
+        session.connection().exec_driver_sql("ROLLBACK")  # as SQLite does it where the disk is full
+        raise OperationalError("INSERT", {}, Exception("database or disk is full"))
+
+    futures = together(SharedCommits(engine), [lambda session: say(session, 0), undo])
+    assert all(isinstance(future.exception(), OperationalError) for future in futures)
+    assert said(engine) == set()
+    with SharedCommits(engine).write() as session:
+        say(session, 1)
+    assert said(engine) == {1}
 
 
 def test_where_the_commit_fails_nobody_is_told_that_it_did_not(engine: Engine) -> None:

@@ -28,26 +28,34 @@ def checkpoints(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[Checkpo
     return made
 
 
-class Served(ChatEngine):
-    """As the engine's process asks it for the one before."""
+class WithBefore:
+    """Asked for the one before as the engine's process asks."""
+
+    checkpoint: Checkpoint
 
     def before(self, request: ReplyRequest) -> Reply | None:
         return reply_of_before(self.checkpoint.id, request)
 
 
+class Served(WithBefore, ChatEngine): ...
+
+
+class ServedLive(WithBefore, LiveEngine): ...
+
+
 @pytest.fixture
-def live(checkpoints: list[Checkpoint]) -> Iterator[LiveEngine]:
-    engine = LiveEngine()
+def live(checkpoints: list[Checkpoint]) -> Iterator[ServedLive]:
+    engine = ServedLive()
     engine.start()
     yield engine
     engine.close()
 
 
-def said(engine: LiveEngine | Served) -> dict[str, str]:
+def said(engine: ServedLive | Served) -> dict[str, str]:
     return {one["name"]: one["text"] for one in compare(engine, HELLO)["variants"]}
 
 
-def test_the_checkpoint_before_is_asked_as_well_and_let_go(checkpoints: list[Checkpoint], live: LiveEngine) -> None:
+def test_the_checkpoint_before_is_asked_as_well_and_let_go(checkpoints: list[Checkpoint], live: ServedLive) -> None:
     with ChatEngine(load_checkpoint(checkpoints[0].folder)) as before:
         expected = before.reply(HELLO).text
     compared = said(live)
@@ -68,7 +76,7 @@ def test_one_that_does_not_answer_with_what_is_live_has_none_before(checkpoints:
 
 
 def test_one_before_that_is_broken_or_gone_costs_the_others_nothing(
-    checkpoints: list[Checkpoint], live: LiveEngine, tmp_path: Path
+    checkpoints: list[Checkpoint], live: ServedLive, tmp_path: Path
 ) -> None:
     (checkpoints[0].folder / "config.json").write_text("{}")
     assert said(live).keys() == WAYS.keys()

@@ -12,6 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from msgspec import MsgspecError
 
 from chatbot.checkpoint import Checkpoint, load_checkpoint
 from chatbot.engine import ChatEngine
@@ -23,6 +24,7 @@ from web import engine_process
 from web.engine_process import EngineProcess
 
 LONG = replace(GREEDY, min_tokens=2_000, max_tokens=2_000, no_repeat_ngram=0)  # a second or so
+ENDLESS = replace(LONG, min_tokens=90_000, max_tokens=90_000)
 REQUESTS = [
     ReplyRequest("Hello there", ("I am fine.", "What is your name?"), decoding=GREEDY),
     ReplyRequest("I like films", decoding=DEFAULT, seed=3),
@@ -106,12 +108,12 @@ def test_a_process_that_dies_is_replaced_and_its_replies_only_come_later(
     engine: EngineProcess, checkpoint: Checkpoint
 ) -> None:
     long, chosen = ReplyRequest("Hello", decoding=LONG), ReplyRequest("I like films", decoding=DEFAULT)
-    before = engine._process.pid
+    before = engine._child.process.pid
     asked = [Asked(engine, long), Asked(engine, chosen)]
     assert asked[0].begun.wait(60)
     os.kill(before, signal.SIGKILL)
     replies = [one.reply() for one in asked]
-    assert engine._process.pid != before
+    assert engine._child.process.pid != before
     assert engine.is_running
     with ChatEngine(checkpoint) as inside:
         assert replies[0].text == inside.reply(long).text
@@ -121,20 +123,80 @@ def test_a_process_that_dies_is_replaced_and_its_replies_only_come_later(
 
 def test_what_was_stopped_before_it_died_stays_so(engine: EngineProcess) -> None:
     asked = Asked(engine, ReplyRequest("Hello", decoding=LONG))
-    os.kill(engine._process.pid, signal.SIGSTOP)
+    os.kill(engine._child.process.pid, signal.SIGSTOP)
     asked.ticket.stop()
-    os.kill(engine._process.pid, signal.SIGKILL)
+    os.kill(engine._child.process.pid, signal.SIGKILL)
     assert asked.reply().status == "stopped"
 
 
 def test_a_reply_that_every_process_dies_of_fails_alone(engine: EngineProcess) -> None:
-    deadly = Asked(engine, ReplyRequest("Hello", decoding=replace(LONG, min_tokens=90_000, max_tokens=90_000)))
+    deadly = Asked(engine, ReplyRequest("Hello", decoding=ENDLESS))
     (asked,) = engine._asked.values()
-    for tries in range(1, engine_process._TRIES + 1):
-        until(lambda tries=tries: asked.tries == tries)
-        os.kill(engine._process.pid, signal.SIGKILL)
+    beside = [Asked(engine, ReplyRequest("Hello", decoding=LONG, seed=seed)) for seed in range(3)]
+    for deaths in range(engine_process._DEATHS):
+        until(lambda deaths=deaths: asked.is_at_work and asked.deaths == deaths)
+        os.kill(engine._child.process.pid, signal.SIGKILL)
     assert deadly.reply().status == "failed"
-    assert Asked(engine, REQUESTS[0]).reply().status == "completed"
+    assert [one.reply().status for one in beside] == ["completed"] * 3
+    assert ["".join(one.deltas) for one in beside] == [one.reply().text for one in beside]
+
+
+def test_what_is_asked_while_another_process_loads_is_asked_once(engine: EngineProcess) -> None:
+    os.kill(engine._child.process.pid, signal.SIGKILL)
+    until(lambda: not engine.is_running)
+    asked = [Asked(engine, ReplyRequest("Hello", decoding=LONG, seed=seed)) for seed in range(3)]
+    stopped = Asked(engine, ReplyRequest("Hello", decoding=ENDLESS))
+    stopped.ticket.stop()
+    assert engine.before(REQUESTS[0]) is None
+    assert [one.reply().status for one in asked] == ["completed"] * 3
+    assert ["".join(one.deltas) for one in asked] == [one.reply().text for one in asked]
+    assert stopped.reply().status == "stopped"
+
+
+@pytest.mark.parametrize("is_closing_first", [True, False])
+def test_what_a_dead_process_leaves_to_a_closing_engine_is_still_answered(
+    checkpoint: Checkpoint, is_closing_first: bool
+) -> None:
+    engine = EngineProcess(str(checkpoint.folder))
+    engine.start()
+    asked = Asked(engine, ReplyRequest("Hello", decoding=LONG))
+    assert asked.begun.wait(60)
+    closing = threading.Thread(target=engine.close, args=(60,))
+    pid = engine._child.process.pid
+    os.kill(pid, signal.SIGSTOP)
+    if is_closing_first:
+        closing.start()
+        until(lambda: engine._deadline is not None)
+    os.kill(pid, signal.SIGKILL)
+    if not is_closing_first:
+        until(lambda: not engine.is_running)
+        closing.start()
+    closing.join()
+    assert asked.reply().status == "completed"
+
+
+def test_what_there_is_no_time_for_is_left_to_others(checkpoint: Checkpoint) -> None:
+    engine = EngineProcess(str(checkpoint.folder))
+    engine.start()
+    asked = Asked(engine, ReplyRequest("Hello", decoding=ENDLESS))
+    assert asked.begun.wait(60)
+    os.kill(engine._child.process.pid, signal.SIGSTOP)
+    engine.close()
+    assert not asked.replies
+    assert not engine.is_running
+
+
+def test_a_process_that_speaks_nonsense_is_replaced(engine: EngineProcess, monkeypatch: pytest.MonkeyPatch) -> None:
+    pid = engine._child.process.pid
+    asked = Asked(engine, ReplyRequest("Hello", decoding=LONG))
+
+    def fail(message: object) -> None:
+        monkeypatch.undo()
+        raise MsgspecError
+
+    monkeypatch.setattr(engine, "_take", fail)
+    assert asked.reply().status == "completed"
+    assert engine._child.process.pid != pid
 
 
 def test_a_callback_that_raises_harms_no_other_reply(engine: EngineProcess) -> None:
@@ -193,7 +255,7 @@ def test_whoever_asks_follows_what_is_live_and_its_predecessor(
 def test_closing_does_not_wait_for_what_takes_longer(checkpoint: Checkpoint) -> None:
     engine = EngineProcess(str(checkpoint.folder))
     engine.start()
-    asked = Asked(engine, ReplyRequest("Hello", decoding=replace(LONG, min_tokens=90_000, max_tokens=90_000)))
+    asked = Asked(engine, ReplyRequest("Hello", decoding=ENDLESS))
     assert asked.begun.wait(60)
     engine.close()
     assert asked.reply().status == "stopped"
@@ -203,7 +265,7 @@ def test_it_ends_with_whoever_asks_however_that_ends_and_brings_them_no_torch(ch
     script = (
         "import os, signal, sys; import web.app; from web.engine_process import EngineProcess\n"
         f"engine = EngineProcess({str(checkpoint.folder)!r}); engine.start()\n"
-        "print(engine._process.pid, 'torch' in sys.modules, flush=True); os.kill(os.getpid(), signal.SIGKILL)"
+        "print(engine._child.process.pid, 'torch' in sys.modules, flush=True); os.kill(os.getpid(), signal.SIGKILL)"
     )
     found = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
     pid, brings_torch = found.stdout.split()

@@ -13,7 +13,7 @@ from data.errors import UserError
 @click.option("--port", type=int, help="Port to listen on (8000; 0 takes a free one).")
 @click.option("--database", metavar="URL", help="Where the history is kept (sqlite:///var/chatbot.db).")
 @click.option("--checkpoint", metavar="NAME", help="Who answers: live, default or a checkpoint's folder (live).")
-@click.option("--workers", type=int, metavar="N", help="Processes, each with a model of its own (1).")
+@click.option("--workers", type=int, metavar="N", help="Workers, each with an engine of its own (1).")
 @click.option("--redis", metavar="URL", help="A Redis or Valkey for workers on several machines (none).")
 @click.option(
     "--learn/--no-learn",
@@ -31,14 +31,19 @@ def serve(**flags: Any) -> None:
     CHATBOT_REPLIES, CHATBOT_REPLIES_PER_USER and CHATBOT_DRAIN_SECONDS. The limits are each worker's own.
     """
     from web.config import Settings, SettingsError
-    from web.engine_process import EngineProcess
     from web.server import run
 
     try:
         settings = Settings.from_environment(os.environ, **flags)
     except SettingsError as error:
         raise UserError(str(error)) from error
-    run(settings, lambda: EngineProcess(settings.checkpoint))
+    run(settings, lambda: _engine(settings.checkpoint))
+
+
+def _engine(checkpoint: str) -> Any:
+    from web.engine_process import EngineProcess  # in the worker: numpy starts threads
+
+    return EngineProcess(checkpoint)
 
 
 commands: dict[str, click.Command] = {"serve": serve}

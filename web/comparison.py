@@ -3,6 +3,7 @@ checkpoint that was live before."""
 
 import queue
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict, replace
 from functools import partial
 from typing import Any
@@ -37,8 +38,9 @@ def compare(engine: Engine, request: ReplyRequest) -> dict[str, Any]:
     if tree is None:
         raise ProtocolError("internal", "This turn could not be decoded again.")
     said = {name: replies[name].text for name in WAYS}
-    if before := engine.before(replace(request, is_trial=True)):
-        said["before"] = before.text
+    with suppress(EngineUnavailable):  # the others have been decoded nonetheless
+        if before := engine.before(replace(request, is_trial=True)):
+            said["before"] = before.text
     return {"variants": [{"name": name, "text": text} for name, text in said.items()], "tree": asdict(tree)}
 
 

@@ -210,9 +210,12 @@ class LiveReply:
 
     def _words(self) -> Iterator[str]:
         """The engine's words as they come. Raises ProtocolError where it fails or the client has left."""
+        said = ""
         while not isinstance(piece := self._next(), Reply):
+            said += piece
             yield piece
-        if piece.status == "failed":
+        # An engine that died was replaced by one that chose another word.
+        if piece.status == "failed" or piece.text != said:
             raise INTERNAL
         if piece.status == "stopped":
             raise ProtocolError("draining", "The server stopped before the reply had ended; ask again.", 5_000)

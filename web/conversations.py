@@ -50,7 +50,7 @@ class Ticket(Protocol):
 
 
 class Engine(Protocol):
-    """What the service asks of an engine; ChatEngine is one."""
+    """What the service asks of an engine; EngineProcess is one."""
 
     @property
     def checkpoint(self) -> Any: ...

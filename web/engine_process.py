@@ -2,7 +2,7 @@
 
 `EngineProcess` is the engine as the service knows it, `main` what runs in the other process. The messages below go
 between them in MessagePack, and nothing that arrives can execute. A process that dies is replaced and asked again, with
-the same seeds: its replies only come later.
+the same seeds: its replies come later, and as they would have come, but for a last digit that chose another word.
 """
 
 import itertools
@@ -13,7 +13,8 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from multiprocessing import Pipe
@@ -22,7 +23,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import structlog
-from msgspec import Struct, msgpack
+from msgspec import MsgspecError, Struct, msgpack
 
 from chatbot.reply import DecodingConfig, EngineUnavailable, Reply, ReplyRequest
 from chatbot.shelf import CheckpointError
@@ -35,9 +36,11 @@ if TYPE_CHECKING:  # who asks loads no torch
     from chatbot.checkpoint import Checkpoint
 
 MOST_ASKED = 1_024  # replies that were asked for and have not ended
-_TRIES = 3  # processes that may die of one reply
+_DEATHS = 3  # of processes that were at work on a reply, after which it fails
+_SUSPECT = 2  # after so many it is asked for alone
+_OPEN_SECONDS = 120.0  # to load
 _AGAIN_SECONDS = 5.0  # before another try to start one that was refused
-_END_SECONDS = 5.0  # for a process to end after its replies have
+_END_SECONDS = 3.0  # for a process to end after its replies have
 _BEFORE_SECONDS = 60.0
 _THREADS = str(max(1, len(os.sched_getaffinity(0)) - 1))  # one processor is left for those who talk with clients
 
@@ -97,22 +100,34 @@ class Ended(Struct, tag=True):
 
 
 class _Line:
-    """One end of the line between the processes; any thread may send, one reads."""
+    """One end of the line between the processes: whoever says something waits for nobody."""
 
     def __init__(self, connection: Connection, kinds: Any) -> None:
         self._connection, self._decoder = connection, msgpack.Decoder(kinds)
-        self._sending = threading.Lock()
+        self._unsent: queue.SimpleQueue[bytes] = queue.SimpleQueue()
+        self._sender = threading.Thread(target=self._send, name="engine-line-out", daemon=True)
+        self._sender.start()
 
-    def send(self, message: Struct) -> None:
-        """What the other end no longer reads is lost: whoever reads here will see that it is gone."""
-        with self._sending, suppress(OSError):
-            self._connection.send_bytes(msgpack.encode(message))
+    def say(self, message: Struct) -> None:
+        self._unsent.put(msgpack.encode(message))
 
-    def __iter__(self) -> Iterator[Any]:
-        """What the other end says, until it is gone."""
-        with suppress(EOFError, OSError):
-            while True:
-                yield self._decoder.decode(self._connection.recv_bytes())
+    def hear(self, seconds: float | None = None) -> Any:
+        """The next message. Raises EOFError where the other end is gone, or silent for as long."""
+        if seconds is not None and not self._connection.poll(seconds):
+            raise EOFError
+        return self._decoder.decode(self._connection.recv_bytes())
+
+    def close(self) -> None:
+        """Once all is said; nobody may hear any more."""
+        self._unsent.put(b"")
+        self._sender.join()
+        self._connection.close()
+
+    def _send(self) -> None:
+        """What the other end no longer reads is lost: whoever hears it will notice that it is gone."""
+        with suppress(OSError):
+            while frame := self._unsent.get():
+                self._connection.send_bytes(frame)
 
 
 # The side that asks
@@ -136,13 +151,14 @@ class _Asked:
     on_finished: Callable[[Any], None]
     said: str = ""  # to whoever asked
     heard: str = ""  # from the process that is at work on it
-    tries: int = 1
+    is_at_work: bool = False
+    deaths: int = 0  # of processes that were
     stopped: bool = False
 
     def hear(self, text: str) -> None:
         """Hands on what a process before this one has not said yet."""
         self.heard += text
-        if len(self.heard) > len(self.said):
+        if len(self.heard) > len(self.said) and self.heard.startswith(self.said):
             fresh, self.said = self.heard[len(self.said) :], self.heard
             self.on_delta(fresh)
 
@@ -156,23 +172,64 @@ class _Ticket:
         self.engine.stop(self.number)
 
 
+@dataclass(frozen=True, slots=True)
+class _Child:
+    """A process that answers."""
+
+    process: subprocess.Popen[bytes]
+    line: _Line
+
+    @classmethod
+    def open(cls, begin: Begin) -> tuple["_Child", Answerer]:
+        """Raises CheckpointError where it cannot answer."""
+        here, there = Pipe()
+        process = subprocess.Popen(
+            [sys.executable, "-P", "-m", "web.engine_process", str(there.fileno())],
+            pass_fds=[there.fileno()],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            process_group=0,  # a terminal's signals are for whoever asks
+            env={"OMP_NUM_THREADS": _THREADS} | os.environ,
+        )
+        there.close()
+        child = cls(process, _Line(here, Refused | Answering | Words | Ended))
+        child.line.say(begin)
+        try:
+            return child, _answerer(child.line.hear(_OPEN_SECONDS))
+        except (EOFError, OSError, MsgspecError) as error:
+            child.end()
+            raise CheckpointError("The engine ended, or said nothing, before it could answer.") from error
+        except CheckpointError:
+            child.end()
+            raise
+
+    def end(self) -> int:
+        """Kills it, if it has not ended -> how it did."""
+        self.process.kill()
+        self.line.close()
+        return self.process.wait()
+
+
 class EngineProcess:
-    """An engine for `checkpoint` (`live`: whichever is so), as `web.conversations.Engine`."""
+    """An engine for `checkpoint` (`live`: whichever is so), as `web.conversations.Engine`.
+
+    What `close` leaves undone never ends here: it is for another worker, or for the next start.
+    """
 
     def __init__(self, checkpoint: str = "live", decoding: DecodingConfig | None = None) -> None:
         """Raises CheckpointError where the checkpoint cannot answer."""
         self._begin = Begin(checkpoint, decoding)
         self._numbers = itertools.count()
-        self._lock = threading.Lock()  # guards the next two
+        self._lock = threading.Lock()  # guards the next three
         self._asked: dict[int, _Asked] = {}
-        self._closing = False
-        self._closed = threading.Event()
-        self._reader = threading.Thread(target=self._read, name="engine-line", daemon=True)
-        self._open()
+        self._deadline: float | None = None  # of what is asked, once closing
+        self._child, self.checkpoint = _Child.open(self._begin)
+        self._closing = threading.Event()
+        self._reader = threading.Thread(target=self._run, name="engine-line", daemon=True)
 
     @property
     def is_running(self) -> bool:
-        return self._process.poll() is None
+        return self._reader.is_alive() and self._child.process.poll() is None
 
     def start(self) -> None:
         self._reader.start()
@@ -180,14 +237,13 @@ class EngineProcess:
     def close(self, drain_seconds: float = 0.0) -> None:
         """As ChatEngine.close."""
         with self._lock:
-            self._closing = True
-        self._closed.set()
-        self._line.send(Close(drain_seconds))
-        try:
-            self._process.wait(drain_seconds + _END_SECONDS)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-        self._reader.join()
+            self._deadline = time.monotonic() + drain_seconds
+            self._child.line.say(Close(drain_seconds))
+        self._closing.set()
+        if self._reader.is_alive():
+            self._reader.join(min(drain_seconds + _END_SECONDS, threading.TIMEOUT_MAX))
+        self._child.process.kill()  # where it hangs
+        self._child.process.wait()
 
     def submit(
         self, request: ReplyRequest, on_delta: Callable[[str], None], on_finished: Callable[[Reply], None]
@@ -210,52 +266,40 @@ class EngineProcess:
         with self._lock:
             if asked := self._asked.get(number):
                 asked.stopped = True
-        self._line.send(Stop(number))
+                self._child.line.say(Stop(number))
 
     def _ask(self, asked: _Asked) -> _Ticket:
         with self._lock:
-            if self._closing or not self._reader.is_alive():
+            if self._deadline is not None or not self._reader.is_alive():
                 raise EngineUnavailable("The engine is not running.")
             if len(self._asked) >= MOST_ASKED:
                 raise EngineUnavailable("Too many replies are waiting; try again in a moment.")
+            self._set_to_work(asked)
             self._asked[asked.ask.number] = asked
-            self._line.send(asked.ask)
         return _Ticket(self, asked.ask.number)
 
-    def _open(self) -> None:
-        """Starts a process, and waits until it answers or refuses."""
-        here, there = Pipe()
-        command = [sys.executable, "-P", "-m", "web.engine_process", str(there.fileno())]
-        self._process = subprocess.Popen(
-            command,
-            pass_fds=[there.fileno()],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            env={"OMP_NUM_THREADS": _THREADS} | os.environ,
-        )
-        there.close()
-        self._line = _Line(here, Refused | Answering | Words | Ended)
-        self._line.send(self._begin)
-        self._said = iter(self._line)
-        first = next(self._said, None)
-        if not isinstance(first, Answering):
-            raise CheckpointError(first.reason if first else "The engine ended before it could answer.")
-        self.checkpoint = _answerer(first)
+    def _set_to_work(self, asked: _Asked) -> None:
+        self._child.line.say(asked.ask)
+        if asked.stopped:
+            self._child.line.say(Stop(asked.ask.number))
+        asked.is_at_work, asked.heard = True, ""
 
     # All below runs on the thread that reads.
 
-    def _read(self) -> None:
+    def _run(self) -> None:
         while True:
-            for message in self._said:
-                self._take(message)
-            if self._closed.is_set():
-                break
-            log.error("engine ended, another one is started", code=self._process.wait())
-            self._replace()
-        with self._lock:
-            self._closing, left, self._asked = True, list(self._asked.values()), {}
-        for asked in left:
-            self._fail(asked)
+            with suppress(EOFError, OSError, MsgspecError):
+                while True:
+                    self._take(self._child.line.hear())
+            code = self._child.end()
+            with self._lock:
+                is_over = self._deadline is not None and (not self._asked or time.monotonic() >= self._deadline)
+            if is_over:
+                return
+            log.error("engine ended, another one is started", code=code)
+            self._bury()
+            if not self._replace():
+                return
 
     def _take(self, message: Any) -> None:
         if isinstance(message, Answering):
@@ -264,41 +308,64 @@ class EngineProcess:
             except (OSError, ValueError) as error:  # it answers all the same
                 log.error("checkpoint not read", checkpoint=message.id, reason=str(error))
             return
+        has_ended = isinstance(message, Ended)
         with self._lock:
-            asked = self._asked.get(message.number)
-            if asked and isinstance(message, Ended):
-                del self._asked[message.number]
-        if asked and isinstance(message, Ended):
+            asked = self._asked.pop(message.number, None) if has_ended else self._asked.get(message.number)
+            if asked and has_ended and asked.deaths >= _SUSPECT:
+                self._go_on()
+        if asked and has_ended:
             _call(asked.on_finished, message.reply)
         elif asked:
             _call(asked.hear, message.text)
 
-    def _replace(self) -> None:
-        """Another process, that is asked for all that the one before has left undone."""
-        while not self._closed.is_set():
-            try:
-                self._open()
-                break
-            except (CheckpointError, OSError, ValueError) as error:
-                log.error("engine not started", reason=str(error))
-                self._closed.wait(_AGAIN_SECONDS)
+    def _bury(self) -> None:
+        """Ends what the process that has died is not to be mourned for: what several have died of, and what loads a
+        further model and was promised to nobody."""
         with self._lock:
-            worn = [asked for asked in self._asked.values() if asked.tries >= _TRIES]
-            for asked in worn:
-                del self._asked[asked.ask.number]
             for asked in self._asked.values():
-                asked.tries, asked.heard = asked.tries + 1, ""
-                self._line.send(asked.ask)
-                if asked.stopped:
-                    self._line.send(Stop(asked.ask.number))
-        for asked in worn:
-            self._fail(asked)
+                asked.deaths += asked.is_at_work
+                asked.is_at_work = False
+            lost = [asked for asked in self._asked.values() if asked.deaths >= _DEATHS or asked.ask.of_before]
+            for asked in lost:
+                del self._asked[asked.ask.number]
+        for asked in lost:
+            reply = None if asked.ask.of_before else Reply(asked.said, "failed", self.checkpoint.id)
+            _call(asked.on_finished, reply)
 
-    def _fail(self, asked: _Asked) -> None:
-        _call(asked.on_finished, None if asked.ask.of_before else Reply(asked.said, "failed", self.checkpoint.id))
+    def _replace(self) -> bool:
+        """Another process, at work on what was left undone; False where the time for it is over."""
+        while self._deadline is None or time.monotonic() < self._deadline:
+            try:
+                child, checkpoint = _Child.open(self._begin)
+            except (CheckpointError, OSError) as error:
+                log.error("engine not started", reason=str(error))
+                self._closing.wait(_AGAIN_SECONDS)
+                continue
+            with self._lock:
+                self._child, self.checkpoint = child, checkpoint
+                for asked in self._asked.values():  # also what was asked of nobody meanwhile
+                    asked.is_at_work = False
+                self._go_on()
+                if self._deadline is not None:
+                    child.line.say(Close(max(0.0, self._deadline - time.monotonic())))
+            return True
+        return False
+
+    def _go_on(self) -> None:
+        """Sets the process to work on what nobody is at work on. The caller holds the lock.
+
+        What several have died over comes one by one, so that the deadly one is told from those beside it.
+        """
+        suspects = [asked for asked in self._asked.values() if asked.deaths >= _SUSPECT]
+        for asked in self._asked.values():
+            if not asked.is_at_work and (asked.deaths < _SUSPECT or asked is suspects[0]):
+                self._set_to_work(asked)
 
 
-def _answerer(said: Answering) -> Answerer:
+def _answerer(said: Refused | Answering) -> Answerer:
+    """Raises CheckpointError where it was refused."""
+    if isinstance(said, Refused):
+        raise CheckpointError(said.reason)
     folder = Path(said.folder)
     return Answerer(said.id, Vocabulary.load(folder / "vocabulary.json"), read_map(folder, said.state_width))
 
@@ -331,8 +398,8 @@ class _Served:
             self._engine = LiveEngine(self._tell)
         else:
             self._engine = ChatEngine(load_checkpoint(begin.checkpoint), begin.decoding or DEFAULT)
-        self._engine.start()
         self._tell(self._engine.checkpoint)
+        self._engine.start()
 
     def take(self, message: Any) -> None:
         if isinstance(message, Ask):
@@ -349,7 +416,7 @@ class _Served:
             threading.Thread(target=self._close, args=(message.drain_seconds,), daemon=True).start()
 
     def _tell(self, checkpoint: "Checkpoint") -> None:
-        self._line.send(Answering(checkpoint.id, str(checkpoint.folder), checkpoint.model.state_width))
+        self._line.say(Answering(checkpoint.id, str(checkpoint.folder), checkpoint.model.state_width))
 
     def _ask(self, message: Ask) -> None:
         number = message.number
@@ -357,16 +424,18 @@ class _Served:
             with self._lock:  # its ticket is there before it may end
                 self._tickets[number] = self._engine.submit(
                     message.request,
-                    lambda text: self._line.send(Words(number, text)),
+                    lambda text: self._line.say(Words(number, text)),
                     lambda reply: self._end(number, reply),
                 )
         except EngineUnavailable:
+            if not self._engine.is_running:
+                os._exit(1)  # whoever asks starts another process
             self._end(number, Reply("", "failed", self._engine.checkpoint.id))
 
     def _end(self, number: int, reply: Reply) -> None:
         with self._lock:
             self._tickets.pop(number, None)
-        self._line.send(Ended(number, reply))
+        self._line.say(Ended(number, reply))
 
     def _ask_before(self, message: Ask) -> None:
         from chatbot.live import reply_of_before
@@ -375,28 +444,30 @@ class _Served:
         try:
             reply = reply_of_before(self._engine.checkpoint.id, message.request)
         finally:
-            self._line.send(Ended(message.number, reply))
+            self._line.say(Ended(message.number, reply))
 
     def _close(self, drain_seconds: float) -> None:
         self._engine.close(drain_seconds)
-        os._exit(0)  # all is said; taking a model to pieces would only hold this up
+        self._line.close()
+        os._exit(0)  # taking a model to pieces would only hold this up
 
 
 def main() -> None:
     """Answers until it is told to close, or whoever asks is gone."""
-    for end in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(end, signal.SIG_IGN)  # Ctrl-C reaches it as well; replies are to end first
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # replies are to end first
     configure_logging()
     keep_few_heaps()
     line = _Line(Connection(int(sys.argv[1])), Begin | Ask | Stop | Close)
-    said = iter(line)
     try:
-        served = _Served(line, next(said))
-    except CheckpointError as error:
-        return line.send(Refused(str(error)))
-    give_back()
-    for message in said:
-        served.take(message)
+        served = _Served(line, line.hear())
+        give_back()
+        while True:
+            served.take(line.hear())
+    except (EOFError, ConnectionError):
+        pass
+    except (CheckpointError, OSError) as error:
+        line.say(Refused(str(error)))
+        line.close()
     os._exit(0)
 
 

@@ -247,7 +247,7 @@ class Operator:
     def _stop(self, body: Nothing) -> None:
         self.retraining.stop()
 
-    # Models; what loads torch is imported here, since a server of another engine needs none
+    # Models; to promote one loads torch into this worker
 
     def _models(self) -> Checkpoints:
         from chatbot.shelf import SHIPPED, live_id, promotions

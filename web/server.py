@@ -1,7 +1,7 @@
 """gunicorn with workers of threads, and what a chat server adds to it: clear refusals at start, drain at the end.
 
-Threads, because the model's native calls let other threads run; each worker owns an engine, and a conversation goes on
-at any of them. Everything that starts threads (the engine, the connection pool) is made in the worker, after the fork.
+Each connection keeps a thread; each worker owns an engine in another process, and a conversation goes on at any of
+them. Everything that starts threads (the engine, the connection pool) is made in the worker, after the fork.
 """
 
 import ctypes
@@ -35,7 +35,7 @@ from web.rates import COMPLETIONS
 from web.workers import Clients, Redis, Siblings, check_redis
 
 if TYPE_CHECKING:
-    from web.conversations import Engine  # brings torch, which must not be there before the fork
+    from web.conversations import Engine
 
 # Beside those of the websockets, each of which keeps one: lines of strangers, completions, and whatever comes and goes.
 _SPARE_THREADS = SPARE_LINES + COMPLETIONS + 32
@@ -114,7 +114,7 @@ class _Server(BaseApplication):
             "threads": threads,
             "worker_connections": 2 * threads + MOST_AWAITED,
             "timeout": 120,
-            "graceful_timeout": int(self.settings.drain_seconds) + 5,
+            "graceful_timeout": int(self.settings.drain_seconds) + 10,  # the engine ends, too
             "loglevel": "critical",  # of the arbiter; a worker that fails to start speaks for itself
             "control_socket_disable": True,
             "pre_fork": _give_place,
@@ -148,7 +148,7 @@ class _Server(BaseApplication):
     def _after_fork(self, arbiter: Arbiter, worker: Worker) -> None:
         self._place = worker.place
         logging.getLogger("gunicorn.error").setLevel(logging.WARNING)
-        # An engine takes all processors, unless there are several to share them.
+        # An engine takes all processors but one, unless there are several to share them.
         if self.settings.workers > 1:
             os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // self.settings.workers)))
         if sys.platform == "linux":  # die with the arbiter, however it dies: an orphan would keep the port
