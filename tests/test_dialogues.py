@@ -351,7 +351,7 @@ def test_chat_in_a_json_list_is_read_like_its_lines() -> None:
         ("x.yml", "conversations:\n- - Hi\n\t- Hello\n", "invalid YAML in line 3"),
         ("x.yml", "conversations: 3\n", "no dialogue"),
         ("x.yml", "- conversations:\nconversations:\n", "invalid YAML in line 2"),
-        ("x.yml", "conversations: " + "[" * 200_000, "no ChatterBot corpus"),
+        ("x.yml", "conversations: " + "[" * 200_000, "no ChatterBot corpus|invalid YAML in line 1"),  # later PyYAMLs
         ("x.yml", "conversations:\n- !!python/object/apply:os.system [exit]\n", "no dialogue"),
         ("x.yml", "model: 3\n", "no known format"),
         ("x.csv", "session_id,text\n", "no dialogue"),
