@@ -50,7 +50,7 @@ def main(checkpoint: str, pairs: int, early: int) -> None:
         )
         try:
             assert server.stdout is not None
-            talker = Talker(server.stdout.readline().split()[2], service.children(server.pid)[0])
+            talker = Talker(server.stdout.readline().split()[2], service.descendants(server.pid))
             costs = talker.measure(open_history(f"sqlite:///{home}/chatbot.db", create=False), pairs, early)
         finally:
             server.terminate()
@@ -64,11 +64,11 @@ def main(checkpoint: str, pairs: int, early: int) -> None:
 
 
 class Talker:
-    """One user, and the processor time of the server's one worker."""
+    """One user, and the processor time of the server's worker and its engine."""
 
-    def __init__(self, url: str, worker: int) -> None:
+    def __init__(self, url: str, processes: list[int]) -> None:
         self.client = service.Client(url)
-        self._clock = (~worker << 3) | 2  # as clock_getcpuclockid(3) makes it
+        self._clocks = [(~process << 3) | 2 for process in processes]  # as clock_getcpuclockid(3) makes them
 
     def measure(self, history: History, pairs: int, early: int) -> tuple[list[Cost], list[Cost]]:
         """Of the early turns, and of the late ones."""
@@ -95,14 +95,17 @@ class Talker:
     def say(self, conversation: str, seed: int) -> Cost:
         time.sleep(PAUSE)
         said = {"conversation_id": conversation, "client_msg_id": str(uuid.uuid4()), "text": service.sentence(8, seed)}
-        used, begin = time.clock_gettime(self._clock), time.perf_counter()
+        used, begin = self._used(), time.perf_counter()
         self.client.socket.send("42" + json.dumps(["message.send", said]))
         self.client.until("reply.delta")
         first = time.perf_counter() - begin
         self.client.until("reply.completed")
         whole = time.perf_counter() - begin
         time.sleep(PAUSE)  # what is left to do counts too
-        return Cost(first, whole, time.clock_gettime(self._clock) - used)
+        return Cost(first, whole, self._used() - used)
+
+    def _used(self) -> float:
+        return sum(map(time.clock_gettime, self._clocks))
 
 
 def lay(history: History, conversation: str, turns: int) -> None:
