@@ -16,7 +16,7 @@ import time
 import warnings
 from collections.abc import Sequence
 from functools import cache
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -25,7 +25,7 @@ from torch.nn import functional as F
 from chatbot.decoding import largest
 from chatbot.model import HRED
 from chatbot.pools import leaving_no_pool
-from chatbot.recurrent import RecurrentLayer, run_steps
+from chatbot.recurrent import RecurrentLayer, RecurrentStack, run_steps
 
 _WORTH_PACKING = 1_000_000  # weights; a smaller network waits for Python and not for products
 _EXACT = 8  # of the likeliest words of each row
@@ -112,7 +112,6 @@ def _packed_int8(weight: Tensor) -> object:
 EXACT = (Product, PackedProduct)
 BRIEF = (*EXACT, Bfloat16Product)
 ROUGH = (Bfloat16Product, Int8Product)
-_OF_EACH_STEP = ("rnn", "hidden_to_readout", "word_to_readout")  # of a decoder
 
 
 class PackedLayer(nn.Module):
@@ -134,8 +133,8 @@ class PackedLayer(nn.Module):
 class PackedHRED(HRED):
     """Answers as `model` does, whose embedding it shares.
 
-    `exact` products carry the state of the dialogue, `brief` ones write, `rough` ones find words. A decoder that has no
-    state beside its own memory, as a language model's, is exact.
+    `exact` products carry the state of the dialogue, `brief` ones what the decoder remembers, `rough` ones find words.
+    A decoder that has no state beside its own memory, as a language model's, is exact.
 
     What the decoder is fed of a state is the same at every word of a reply, so `feed` multiplies it once: (N, S) ->
     (N, G + 2E), and `decode_step` takes that in the place of the state.
@@ -145,8 +144,7 @@ class PackedHRED(HRED):
         nn.Module.__init__(self)  # its parts are those of the model
         self.__dict__.update(_prepared(model, exact).__dict__)
         if model.decoder.is_conditioned:
-            for name in _OF_EACH_STEP:
-                setattr(self.decoder, name, _prepared(getattr(model.decoder, name), brief))
+            self.decoder.rnn = cast(RecurrentStack, _prepared(model.decoder.rnn, brief))
         self.output = rough(model.embedding.weight, model.output_bias)
 
     def logits(self, readouts: Tensor) -> Tensor:
