@@ -18,7 +18,9 @@ from chatbot.history import open_history
 from tests.clients import ServerProcess, WireClient, echo_server, free_port
 from tests.faults.talker import UNLIMITED, Talker, assert_kept, talking, wait_until_all_go_on
 from tests.postgres import Postgres
-from tests.test_serve import started_replies
+from tests.test_engine_process import children
+from tests.test_serve import CHATBOT, started_replies
+from tests.tiny_checkpoint import tiny_checkpoint
 
 Record = Callable[..., None]
 StartServer = Callable[..., ServerProcess]
@@ -125,6 +127,25 @@ def test_workers_killed_50_times_under_load(reborn: Callable[..., Reborn], postg
         wait_until_all_go_on(talkers)
     assert server.end() == 0
     record(kills=50, workers=4, people=32, messages=assert_kept(database, talkers))
+
+
+def test_the_engine_killed_50_times_under_load(tmp_path: Path, record: Record) -> None:
+    """Nobody's connection ends: whoever is answered waits for the next engine."""
+    database = f"sqlite:///{tmp_path}/chatbot.db"
+    options = ["--checkpoint", str(tiny_checkpoint(tmp_path / "tiny").folder), "--database", database, "--port", "0"]
+    server = ServerProcess([CHATBOT, "serve", *options], **UNLIMITED)
+    talkers = [Talker(server.url, f"person {number}", echo=False) for number in range(16)]
+    with talking(talkers):
+        for _ in range(50):
+            wait_until_all_go_on(talkers)
+            time.sleep(TIMES.random() / 5)
+            (engine,) = children(server.workers[0])
+            os.kill(engine, signal.SIGKILL)
+        wait_until_all_go_on(talkers)
+    assert server.terminate() == 0
+    server.close()
+    assert not any(talker.losses for talker in talkers)
+    record(kills=50, people=16, messages=assert_kept(database, talkers))
 
 
 def postgresql_killed(start_server: StartServer, postgres: Postgres, times: int) -> dict[str, int]:
