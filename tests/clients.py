@@ -11,6 +11,7 @@ import tempfile
 import time
 import uuid
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -49,8 +50,12 @@ class ServerProcess:
     @property
     def workers(self) -> list[int]:
         """The process ids of its workers, the oldest first."""
-        pid = self.process.pid
-        return sorted(map(int, Path(f"/proc/{pid}/task/{pid}/children").read_text().split()))
+        return sorted(_children(self.process.pid))
+
+    @property
+    def engines(self) -> list[int]:
+        """The process ids of its workers' engines; there is none of an echo server."""
+        return [engine for worker in self.workers for engine in _children(worker)]
 
     def errors(self) -> str:
         """What it has written to stderr; read without moving the place at which the server writes on."""
@@ -76,6 +81,15 @@ class ServerProcess:
             os.killpg(self.process.pid, signal.SIGKILL)
             self.wait()
         self._errors.close()
+
+
+def _children(pid: int) -> list[int]:
+    """Of any of its threads."""
+    found: list[int] = []
+    for thread in Path(f"/proc/{pid}/task").iterdir():
+        with suppress(FileNotFoundError):  # one that has just ended
+            found += map(int, (thread / "children").read_text().split())
+    return found
 
 
 def echo_server(

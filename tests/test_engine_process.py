@@ -8,7 +8,6 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -283,22 +282,13 @@ def test_a_person_keeps_the_connection_when_the_engine_is_killed(checkpoint: Che
             conversation = client.create()
             assert client.say(conversation, "Hello there")
             for _ in range(3):
-                (engine,) = children(server.workers[0])
+                (engine,) = server.engines
                 sent = client.send(conversation, "And you?")
                 os.kill(engine, signal.SIGKILL)
                 assert client.reply_to(sent)["status"] == "completed"
             assert [event["seq"] for event in client.events(conversation)] == list(range(1, 13))
-        (engine,) = children(server.workers[0])
+        (engine,) = server.engines
         assert server.terminate() == 0
         until(lambda: not Path(f"/proc/{engine}").exists())
     finally:
         server.close()
-
-
-def children(pid: int) -> list[int]:
-    """Of any of its threads: an engine that replaced another was started by the one that heard of the other's end."""
-    found: list[int] = []
-    for thread in Path(f"/proc/{pid}/task").iterdir():
-        with suppress(FileNotFoundError):  # a thread that has just ended
-            found += map(int, (thread / "children").read_text().split())
-    return found

@@ -18,11 +18,11 @@ def status_of(pid: int, field: str) -> int:
 
 
 def threads_of(server: ServerProcess) -> int:
-    return sum(status_of(pid, "Threads") for pid in server.workers)
+    return sum(status_of(pid, "Threads") for pid in [*server.workers, *server.engines])
 
 
 def megabytes_of(server: ServerProcess) -> int:
-    return sum(status_of(pid, "VmRSS") for pid in server.workers) // 1024
+    return sum(status_of(pid, "VmRSS") for pid in [*server.workers, *server.engines]) // 1024
 
 
 def fill_threads(server: ServerProcess, connections: int) -> int:

@@ -18,7 +18,6 @@ from chatbot.history import open_history
 from tests.clients import ServerProcess, WireClient, echo_server, free_port
 from tests.faults.talker import UNLIMITED, Talker, assert_kept, talking, wait_until_all_go_on
 from tests.postgres import Postgres
-from tests.test_engine_process import children
 from tests.test_serve import CHATBOT, started_replies
 from tests.tiny_checkpoint import tiny_checkpoint
 
@@ -139,7 +138,7 @@ def test_the_engine_killed_50_times_under_load(tmp_path: Path, record: Record) -
         for _ in range(50):
             wait_until_all_go_on(talkers)
             time.sleep(TIMES.random() / 5)
-            (engine,) = children(server.workers[0])
+            (engine,) = server.engines
             os.kill(engine, signal.SIGKILL)
         wait_until_all_go_on(talkers)
     assert server.terminate() == 0
