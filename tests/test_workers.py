@@ -62,7 +62,8 @@ def serving(client: WireClient, server: ServerProcess) -> int:
     host, port = client.address
     ours = f"{socket.inet_aton(host)[::-1].hex()}:{port:04x}".upper()
     rows = (row.split() for row in Path("/proc/net/tcp").read_text().splitlines())
-    [inode] = [row[9] for row in rows if row[2] == ours]
+    theirs = f":{int(server.url.rsplit(':', 1)[1]):04X}"
+    [inode] = [row[9] for row in rows if row[2] == ours and row[1].endswith(theirs) and row[9] != "0"]
     [worker] = [pid for pid in server.workers if has_open(pid, f"socket:[{inode}]")]
     return worker
 
