@@ -27,6 +27,7 @@ from chatbot.reply import GREEDY, EngineUnavailable, Reply, ReplyRequest
 from chatbot.shelf import live_id, promote, rollback
 from tests.clients import ServerProcess, WireClient
 from tests.tiny_checkpoint import tiny_checkpoint
+from web.engine_process import Begin, _Served
 
 CHATBOT = str(Path(sys.executable).with_name("chatbot"))
 HELLO = ReplyRequest("Hello there", decoding=GREEDY)
@@ -233,6 +234,19 @@ def test_nothing_is_taken_after_the_end(live: LiveEngine, checkpoints: list[Chec
     live._take_live()
     assert live.checkpoint.id == checkpoints[0].id
     assert not live.is_running
+
+
+class Unheard:
+    """A line that nobody listens to."""
+
+    def say(self, message: object) -> None: ...
+
+
+def test_only_the_live_checkpoint_is_watched(checkpoints: list[Checkpoint]) -> None:
+    for named in ("live", "default", str(checkpoints[0].folder), checkpoints[0].id):
+        engine = _Served(Unheard(), Begin(named, None))._engine  # type: ignore[arg-type]
+        assert isinstance(engine, LiveEngine if named == "live" else ChatEngine)
+        engine.close()
 
 
 # Whole servers

@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any
 import structlog
 from msgspec import MsgspecError, Struct, msgpack
 
-from chatbot.reply import DecodingConfig, EngineUnavailable, Reply, ReplyRequest
+from chatbot.reply import DEFAULT, DecodingConfig, EngineUnavailable, Reply, ReplyRequest
 from chatbot.shelf import CheckpointError
 from chatbot.state_map import StateMap, read_map
 from data.vocabulary import Vocabulary
@@ -217,7 +217,10 @@ class EngineProcess:
     """
 
     def __init__(self, checkpoint: str = "live", decoding: DecodingConfig | None = None) -> None:
-        """Raises CheckpointError where the checkpoint cannot answer."""
+        """`decoding` is for a checkpoint that is named, and for requests that bring none.
+
+        Raises CheckpointError where the checkpoint cannot answer.
+        """
         self._begin = Begin(checkpoint, decoding)
         self._numbers = itertools.count()
         self._lock = threading.Lock()  # guards the next three
@@ -387,7 +390,6 @@ class _Served:
     def __init__(self, line: _Line, begin: Begin) -> None:
         """Raises CheckpointError."""
         from chatbot.checkpoint import load_checkpoint
-        from chatbot.decoding import DEFAULT
         from chatbot.engine import ChatEngine
         from chatbot.live import LiveEngine
 
@@ -458,16 +460,16 @@ def main() -> None:
     configure_logging()
     keep_few_heaps()
     line = _Line(Connection(int(sys.argv[1])), Begin | Ask | Stop | Close)
-    try:
-        served = _Served(line, line.hear())
+    with suppress(EOFError, OSError):
+        begin = line.hear()
+        try:
+            served = _Served(line, begin)
+        except (CheckpointError, OSError) as error:
+            line.say(Refused(str(error)))
+            return line.close()
         give_back()
         while True:
             served.take(line.hear())
-    except (EOFError, ConnectionError):
-        pass
-    except (CheckpointError, OSError) as error:
-        line.say(Refused(str(error)))
-        line.close()
     os._exit(0)
 
 
