@@ -16,6 +16,7 @@ export class Connection {
   #address;
   #token; // the one of this connection
   #key; // the same
+  #given; // a key just typed; this browser keeps it once it has let one in
   #catchingUp = new Set();
 
   constructor(store, address) {
@@ -78,7 +79,7 @@ export class Connection {
 
   /** Asks as with a new key. */
   unlock(key) {
-    lasting.setItem(KEY, key);
+    this.#given = key;
     this.#letIn();
   }
 
@@ -97,7 +98,7 @@ export class Connection {
     const known = [...this.#store.state.logs].filter(([, log]) => log.seq > 0).slice(-100); // the protocol's limit
     const resume = known.map(([id, log]) => ({ conversation_id: id, after_seq: log.seq }));
     this.#token = lasting.getItem(TOKEN) ?? undefined;
-    this.#key = lasting.getItem(KEY) ?? undefined;
+    this.#key = this.#given ?? lasting.getItem(KEY) ?? undefined;
     return { token: this.#token, key: this.#key, resume };
   }
 
@@ -105,6 +106,8 @@ export class Connection {
   #admitted(ready) {
     if (ready.token && lasting.getItem(TOKEN)) return this.#chat.reconnect();
     if (ready.token) lasting.setItem(TOKEN, (this.#token = ready.token));
+    if (this.#given) lasting.setItem(KEY, this.#given);
+    this.#given = undefined;
     this.#store.dispatch("ready", ready);
   }
 
@@ -131,6 +134,7 @@ export class Connection {
   /** Who has no token and no good key is asked for one; a key that was not good is forgotten. */
   #askForKey(refusal) {
     const stored = lasting.getItem(KEY) ?? undefined;
+    this.#given = undefined;
     if (stored && stored !== this.#key) return this.#letIn(); // another tab was given it since
     lasting.removeItem(KEY);
     this.#store.dispatch("locked", this.#key ? refusal.message : "");
