@@ -34,7 +34,7 @@ def train(context: click.Context, recipe: Path) -> None:
     try:
         with told_to_user(ValueError):
             steps = read_recipe(recipe)
-            _prepare_if_missing(context, steps.corpus)
+            _prepare_if_missing(context, steps.corpus, steps.start)
             folder = follow(steps, Console(stderr=True))
     except KeyboardInterrupt:
         click.echo(f"Stopped; what was done is kept. Go on with: chatbot train {recipe}", err=True)
@@ -254,7 +254,10 @@ def _demand_writable(*files: Path | None) -> None:
             file.unlink()
 
 
-def _prepare_if_missing(context: click.Context, corpus: "CorpusConfig") -> None:
+def _prepare_if_missing(context: click.Context, corpus: "CorpusConfig", start: str) -> None:
+    """With the words of the checkpoint that a recipe starts with, where it does."""
+    from chatbot.checkpoint import load_checkpoint
+
     if (corpus.prepared / "report.json").is_file():
         click.echo(f"Learning from the corpora prepared in {corpus.prepared}.", err=True)
         return
@@ -262,7 +265,8 @@ def _prepare_if_missing(context: click.Context, corpus: "CorpusConfig") -> None:
     if not at_hand:
         raise UserError(f"None of the corpora {', '.join(corpus.sources)} is there; put one in place or name another.")
     click.echo(f"Preparing {', '.join(at_hand)} in {corpus.prepared}.", err=True)
-    options = {"vocabulary_size": corpus.vocabulary_size, "clean": corpus.clean}
+    words = load_checkpoint(start).folder / "vocabulary.json" if start else None
+    options = {"vocabulary_size": corpus.vocabulary_size, "vocabulary": words, "clean": corpus.clean}
     context.invoke(prepare, sources=at_hand, out=corpus.prepared, **options)
 
 

@@ -71,11 +71,12 @@ class StageConfig:
     clip_norm: Positive = 1.0
     openings: bool = False  # a dialogue's first utterance is learned as well, from a zero state (paper, section 3)
     carry_state: bool = False  # over a long dialogue's windows: truncated back-propagation (Williams & Peng, 1990)
-    word_dropout: Share = 0.0  # this and the next four: see training.objective.Objective
+    word_dropout: Share = 0.0  # this and the next five: see training.objective.Objective
     context_dropout: Share = 0.0
     reinjection: Annotated[float, Field(ge=0, le=1, strict=True)] = 0.0
     reinjection_schedule: Schedule = "linear"
     relevance_weight: Annotated[float, Field(ge=0, strict=True)] = 0.0
+    own_replies: Annotated[float, Field(ge=0, le=1, strict=True)] = 0.0
     frozen_words_tokens: Annotated[int, Field(ge=0, strict=True)] = 0  # for which word2vec's words stay (Serban et al.)
     validate_every: Whole = 500_000  # target tokens
     validation_dialogues: Whole = 2_000
@@ -114,7 +115,7 @@ class AdversarialConfig:
 @dataclass(frozen=True, slots=True, config=_known_keys_only)
 class Recipe:
     """The whole way to a checkpoint: word2vec -> pretrain (pairs) -> train (dialogues) -> adversarial. All but `train`
-    are optional."""
+    are optional. `start` names a checkpoint whose network, words and weights it begins with instead of fresh ones."""
 
     run: Path  # the folder that keeps the run
     corpus: CorpusConfig
@@ -123,6 +124,7 @@ class Recipe:
     adversarial: AdversarialConfig | None = None
     word2vec: Word2VecConfig | None = None
     model: NetworkConfig = Field(default_factory=NetworkConfig)
+    start: str = ""
     precision: Literal["bfloat16", "float32"] = "bfloat16"
     seed: Annotated[int, Field(ge=0, lt=2**32, strict=True)] = 0
 
@@ -156,6 +158,9 @@ def read_recipe(path: Path) -> Recipe:
         raise ConfigError(f"{path}: {_first_fault(error.errors()[0])}.") from error
     except ValueError as error:
         raise ConfigError(f"{path} is not valid TOML: {error}.") from error
+    for section in ("model", "word2vec") if recipe.start else ():
+        if section in given:
+            raise ConfigError(f"{path}: '{section}' has no effect, for '{recipe.start}' brings its own; leave it out.")
     for section, key, reason in _without_effect(recipe):
         if given.get(section, {}).get(key):
             raise ConfigError(f"{path}: '{section}.{key}' has no effect, for {reason}; leave it out.")
@@ -165,6 +170,8 @@ def read_recipe(path: Path) -> Recipe:
 def _without_effect(recipe: Recipe) -> Iterator[tuple[str, str, str]]:
     """Sections and keys that change nothing in this recipe, and why."""
     kind = recipe.model.kind
+    if recipe.start:
+        yield "corpus", "vocabulary_size", f"'{recipe.start}' brings its own words"
     if kind != "hred":
         yield "model", "state_size", f"a {kind} has no state tracker"
     if kind == "language-model":
@@ -177,6 +184,8 @@ def _without_effect(recipe: Recipe) -> Iterator[tuple[str, str, str]]:
             yield from ((section, key, "a pair ends with its answer") for key in ("max_turns", "carry_state"))
         if isinstance(stage, StageConfig) and not stage.reinjection:
             yield section, "reinjection_schedule", "nothing is reinjected"
+        if isinstance(stage, StageConfig) and not stage.relevance_weight:
+            yield section, "own_replies", "relevance_weight is 0"
         if isinstance(stage, AdversarialConfig) and not stage.teacher_forcing_weight:
             idle = ("context_dropout", "relevance_weight")
             yield from ((section, key, "teacher_forcing_weight is 0") for key in idle)

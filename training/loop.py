@@ -71,6 +71,7 @@ class Stage:
             config.word_dropout,
             config.context_dropout,
             config.relevance_weight,
+            config.own_replies,
             config.reinjection,
             config.reinjection_schedule,
         )

@@ -13,13 +13,16 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from chatbot.decoding import encode_utterances
 from chatbot.model import HRED
 from data.batches import Batch
 from data.vocabulary import BOS, UNK
+from training.policy import sample, unpacked
 
 Schedule = Literal["linear", "sigmoid"]
 
 _CHUNK = 512  # rows of logits at a time
+_OWN_TOKENS, _OWN_TEMPERATURE = 30, 0.8  # of the model's own replies: about as they are when it chooses among them
 _SURE = 1 - 1e-4  # the most that a target not to be given is held for; beyond it its gradient would have no bound
 
 
@@ -38,12 +41,15 @@ class Objective:
     guidance does for images (Ho & Salimans, 2022);
     reinjection is the share of the decoder's inputs that are its own words at the end of training (scheduled sampling,
     Bengio et al., 2015), reached along `schedule`; in two parallel passes (Duckworth et al., 2019), so cheap;
-    relevance_weight weighs telling a response from the others in its batch by the state alone.
+    relevance_weight weighs telling a response from the others in its batch by the state alone;
+    own_replies is the share of responses that are to be told from a reply of the model's own as well. Those are what
+    relevance chooses among in a chat: unlike the others' responses they keep to the matter, but not always to sense.
     """
 
     word_dropout: float = 0.0
     context_dropout: float = 0.0
     relevance_weight: float = 0.0
+    own_replies: float = 0.0
     reinjection: float = 0.0
     schedule: Schedule = "linear"
 
@@ -59,7 +65,8 @@ class Objective:
         total = entropy = summed / len(batch.targets)
         if self.relevance_weight:
             fit = slice(None) if batch.weights is None else batch.weights > 0
-            total = total + self.relevance_weight * _contrast(model, before[fit], vectors[batch.responses[fit]])
+            contrast = _contrast(model, before[fit], vectors[batch.responses[fit]], self.own_replies)
+            total = total + self.relevance_weight * contrast
         return Losses(total, entropy.detach(), states[batch.last_states].detach())
 
     def reinjected_share(self, progress: float) -> float:
@@ -139,11 +146,19 @@ def cross_entropy(
     return total
 
 
-def _contrast(model: HRED, states: Tensor, vectors: Tensor) -> Tensor:
-    """Mean cross-entropy of picking each state's own response among the R of the batch."""
+def _contrast(model: HRED, states: Tensor, vectors: Tensor, own_replies: float = 0.0) -> Tensor:
+    """Mean cross-entropy of picking each state's own response among the R of the batch and, at a share of the states,
+    what the model itself would say there."""
     if not len(states):
         return states.new_zeros(())
-    scores = (model.relevance_query(states) @ vectors.T).float()  # (R, R)
+    queries = model.relevance_query(states)
+    scores = (queries @ vectors.T).float()  # (R, R)
+    chosen = (torch.rand(len(states)) < own_replies).nonzero()[:, 0]
+    if len(chosen):
+        own = encode_utterances(model, unpacked(sample(model, states[chosen].detach(), _OWN_TOKENS, _OWN_TEMPERATURE)))
+        rivals = scores.new_full((len(scores),), -math.inf)
+        rivals = rivals.index_put((chosen,), (queries[chosen] * own).sum(dim=1).float())
+        scores = torch.cat([scores, rivals[:, None]], dim=1)
     return F.cross_entropy(scores, torch.arange(len(scores)))
 
 

@@ -45,8 +45,7 @@ def train(recipe: Recipe, console: Console) -> Path:
             )
     _begin(recipe.run, vocabulary)
     torch.manual_seed(recipe.seed)
-    model = HRED(ModelConfig(len(vocabulary), **asdict(recipe.model)))
-    _start_words(model, vocabulary, recipe, console)
+    model = _first_model(recipe, vocabulary, console)
     if recipe.pretrain is not None:
         model = _pretrain(recipe, recipe.pretrain, model, vocabulary, console)
     model = _run_stage("train", corpus, recipe.train, model, vocabulary, recipe, console)
@@ -82,6 +81,21 @@ def _begin(run: Path, vocabulary: Vocabulary) -> None:
         fresh.replace(own)
     elif Vocabulary.load(own).tokens != vocabulary.tokens:
         raise ValueError(f"{run} was begun with other words than are prepared now; remove it or name another run.")
+
+
+def _first_model(recipe: Recipe, vocabulary: Vocabulary, console: Console) -> HRED:
+    """A fresh network whose words are word2vec's, or the one that the recipe starts with."""
+    if not recipe.start:
+        model = HRED(ModelConfig(len(vocabulary), **asdict(recipe.model)))
+        _start_words(model, vocabulary, recipe, console)
+        return model
+    start = load_checkpoint(recipe.start)
+    if start.vocabulary.tokens != vocabulary.tokens:
+        raise ValueError(
+            f"{recipe.corpus.prepared} was prepared with other words than those of '{recipe.start}'; prepare it with "
+            f"--vocabulary {start.folder / 'vocabulary.json'}, or name a folder that is not there yet."
+        )
+    return start.model.requires_grad_(True)
 
 
 def _start_words(model: HRED, vocabulary: Vocabulary, recipe: Recipe, console: Console) -> None:
