@@ -63,6 +63,7 @@ def test_an_unknown_or_impossible_key_is_one_clear_sentence(tmp_path, text, said
         ('[word2vec]\nfile = "v.bin"\nepochs = 2\n', "'word2vec.epochs' has no effect"),
         ("[pretrain]\ntarget_tokens = 5\ncarry_state = true\n", "'pretrain.carry_state' has no effect"),
         ('corpus = "pairs"\nmax_turns = 3\n', "'train.max_turns' has no effect"),
+        ("own_replies = 0.1\n", "'train.own_replies' has no effect, for relevance_weight is 0"),
         ('reinjection_schedule = "sigmoid"\n', "'train.reinjection_schedule' has no effect, for nothing is"),
         ('[adversarial]\nrounds = 1\ncorpus = "pairs"\nmax_turns = 3\n', "'adversarial.max_turns' has no effect"),
         (
@@ -74,6 +75,21 @@ def test_an_unknown_or_impossible_key_is_one_clear_sentence(tmp_path, text, said
 def test_a_key_that_would_change_nothing_is_refused(tmp_path, more, said):
     with pytest.raises(ConfigError) as refused:
         read_recipe(write(tmp_path, _SMALLEST + more))
+    assert said in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        ("[model]\ncell = 'lstm'\n", "'model' has no effect, for 'default' brings its own; leave it out."),
+        ("[word2vec]\n", "'word2vec' has no effect, for 'default' brings its own"),
+        ("", "'corpus.vocabulary_size' has no effect, for 'default' brings its own words"),
+    ],
+)
+def test_what_a_checkpoint_to_start_with_brings_is_not_asked_for_again(tmp_path, more, said):
+    sized = _SMALLEST.replace('prepared = "p"', 'prepared = "p"\nvocabulary_size = 9') + more
+    with pytest.raises(ConfigError) as refused:
+        read_recipe(write(tmp_path, 'start = "default"\n' + sized))
     assert said in str(refused.value)
 
 

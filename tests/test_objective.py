@@ -3,10 +3,12 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from chatbot.decoding import encode_utterances
 from data.batches import make_batch
 from data.vocabulary import BOS, UNK
 from tests.tiny_checkpoint import tiny_model
 from training.objective import Objective, cross_entropy, distillation
+from training.policy import sample, unpacked
 
 VOCABULARY = 20
 
@@ -167,3 +169,33 @@ def test_relevance_learns_which_response_belongs_to_which_state():
     vectors, states = model.read(batch)
     scores = model.relevance_query(states[batch.states]) @ vectors[batch.responses].T
     assert (scores.argmax(dim=1) == torch.arange(len(scores))).all()
+
+
+def test_relevance_learns_to_tell_a_response_from_what_the_model_itself_would_say():
+    torch.manual_seed(0)
+    model = tiny_model(VOCABULARY).requires_grad_(True)
+    dialogue = make_batch([[np.array([5]), np.array([6, 7])]])  # one response: in its batch there is no other
+    optimiser = torch.optim.Adam([*model.encoder.parameters(), *model.relevance_map.parameters()], lr=0.02)
+
+    def lead():
+        """By how much the response's relevance is above that of the model's own replies."""
+        vectors, states = model.read(dialogue)
+        state = states[dialogue.states]
+        own = encode_utterances(model, unpacked(sample(model, state.expand(50, -1), 30, 0.8)))
+        query = model.relevance_query(state)
+        return float((query @ vectors[dialogue.responses].T - query @ own.T).mean())
+
+    with torch.no_grad():
+        before = lead()
+    for _ in range(50):
+        Objective(relevance_weight=1.0, own_replies=0.9)(model, dialogue).total.backward()
+        optimiser.step()
+        optimiser.zero_grad()
+    with torch.no_grad():
+        assert lead() > before + 1
+
+
+def test_without_replies_of_its_own_the_contrast_is_among_the_responses_alone():
+    model, batch = tiny_model(VOCABULARY), some_batch()
+    total = {share: float(Objective(relevance_weight=1.0, own_replies=share)(model, batch).total) for share in (0, 1)}
+    assert total[1] > total[0]

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
+from chatbot.checkpoint import load_checkpoint
 from chatbot.cli import main
 from data.preparation import PrepareConfig
 from data.preparation import prepare as prepare_corpora
@@ -229,6 +230,32 @@ def test_a_run_is_not_carried_on_with_other_words(begun: Path, prepared: Path) -
 
 def test_a_run_is_not_carried_on_with_other_sizes(begun: Path) -> None:
     assert "other sizes" in train(RECIPE.replace("state_size = 12", "state_size = 13") + ONE_STEP)
+
+
+START = 'start = "start"\n' + RECIPE[: RECIPE.index("vocabulary_size")]
+
+
+def test_a_run_can_start_with_a_checkpoint_and_takes_its_words(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    start = tiny_checkpoint(Path("start"))
+    Path("recipe.toml").write_text(START + ONE_STEP + "learning_rate = 1e-4\nwarmup_steps = 0\n")
+    result = CliRunner().invoke(main, ["train", "recipe.toml"])
+    assert result.exit_code == 0, result.output
+    learned = load_checkpoint("run/checkpoint")
+    assert learned.vocabulary.tokens == start.vocabulary.tokens
+    moved = [
+        (after - before).abs().max() / before.abs().max()
+        for before, after in zip(start.model.parameters(), learned.model.parameters(), strict=True)
+    ]
+    assert 0 < max(moved) < 1e-2
+
+
+def test_a_checkpoint_to_start_with_must_be_there_and_know_the_prepared_words(prepared: Path) -> None:
+    assert "There is no checkpoint in start" in train(START + ONE_STEP)
+    tiny_checkpoint(Path("start"))
+    assert "prepared was prepared with other words than those of 'start'" in train(START + ONE_STEP)
 
 
 @pytest.mark.parametrize("keep", [0, 8, -100])
