@@ -147,19 +147,19 @@ def cross_entropy(
 
 
 def _contrast(model: HRED, states: Tensor, vectors: Tensor, own_replies: float = 0.0) -> Tensor:
-    """Mean cross-entropy of picking each state's own response among the R of the batch and, at a share of the states,
-    what the model itself would say there."""
+    """Mean cross-entropy of picking each state's own response among the R of the batch and, with a share of the states,
+    that of picking it of two, the other being what the model itself would say there."""
     if not len(states):
         return states.new_zeros(())
     queries = model.relevance_query(states)
     scores = (queries @ vectors.T).float()  # (R, R)
+    loss = F.cross_entropy(scores, torch.arange(len(scores)))
     chosen = (torch.rand(len(states)) < own_replies).nonzero()[:, 0]
-    if len(chosen):
-        own = encode_utterances(model, unpacked(sample(model, states[chosen].detach(), _OWN_TOKENS, _OWN_TEMPERATURE)))
-        rivals = scores.new_full((len(scores),), -math.inf)
-        rivals = rivals.index_put((chosen,), (queries[chosen] * own).sum(dim=1).float())
-        scores = torch.cat([scores, rivals[:, None]], dim=1)
-    return F.cross_entropy(scores, torch.arange(len(scores)))
+    if not len(chosen):
+        return loss
+    own = encode_utterances(model, unpacked(sample(model, states[chosen].detach(), _OWN_TOKENS, _OWN_TEMPERATURE)))
+    lead = scores.diagonal()[chosen] - (queries[chosen] * own).sum(dim=1).float()
+    return loss - F.logsigmoid(lead).mean()
 
 
 class _ChunkedCrossEntropy(torch.autograd.Function):
