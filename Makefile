@@ -22,7 +22,7 @@ chat: .venv/run .venv/responses
 
 test: .venv/test
 	$(call debian,command -v chromium || command -v chromium-browser || command -v google-chrome,chromium)
-	.venv/bin/pytest
+	.venv/bin/pytest -n 2 --dist loadfile
 
 # Real servers attacked and killed: FAULTS_SOAK_MINUTES of it (30) are the soak.
 test-faults: .venv/test

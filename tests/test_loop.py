@@ -16,7 +16,7 @@ from data.vocabulary import SPECIALS, Vocabulary
 from tests.tiny_checkpoint import tiny_model
 from training.config import StageConfig
 from training.curves import RECALL
-from training.loop import Stage, _recall, perplexities
+from training.loop import OVER_OWN, Stage, _recall, perplexities
 
 _VOCABULARY = Vocabulary([*SPECIALS, *"abcdefgh"])
 
@@ -177,6 +177,13 @@ def test_a_stage_leaves_figures_curves_and_its_best_checkpoint(store, tmp_path):
     assert (tmp_path / "run" / "curves.png").read_bytes().startswith(b"\x89PNG")
     best = json.loads((tmp_path / "run" / "kept" / "metrics.json").read_text())
     assert best["validation"]["perplexity"] == min(row["perplexity"] for row in rows)
+
+
+def test_a_stage_that_learns_from_its_own_replies_says_how_well_it_tells_them_apart(store, tmp_path):
+    stage(store, tmp_path / "run", relevance_weight=1.0, own_replies=1.0).run(quiet())
+    rows = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    assert all(0 < row[OVER_OWN] <= 1 for row in rows)
+    assert rows[-1][OVER_OWN] > 0.5  # what it writes so far is easily told from the samples
 
 
 def test_words_stay_as_they_are_while_they_are_frozen(store, tmp_path):

@@ -6,6 +6,7 @@ last) validation. Knows no corpus format.
 
 import math
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import asdict, dataclass
@@ -24,9 +25,12 @@ from data.store import TokenStore
 from data.vocabulary import Vocabulary
 from training.config import StageConfig
 from training.curves import RECALL, draw_curves
-from training.objective import Losses, Objective, cross_entropy
+from training.objective import Losses, Objective, cross_entropy, own_replies
 from training.resuming import add_row, go_through, load_latest, save_latest
 
+OVER_OWN = "response_above_own_reply"  # in `metrics.jsonl`, where the stage learns from replies of the model's own
+
+_JUDGED = 100  # responses of a batch that are compared with the model's own reply
 _MOST_NATS = 700.0  # of which exp is a number
 
 
@@ -185,7 +189,8 @@ class Stage:
             f"{self.name}: {position.target_tokens:,} target tokens, {speed:,.0f}/s, "
             f"perplexity {figures['perplexity']:.1f} (without the state {figures['perplexity_without_state']:.1f}, "
             f"on the last batch learned {_exp(self._training_loss):.1f})"
-            + (f", recall@1 of 10 {figures[RECALL]:.2f}" if RECALL in figures else ""),
+            + (f", recall@1 of 10 {figures[RECALL]:.2f}" if RECALL in figures else "")
+            + (f", above its own replies {figures[OVER_OWN]:.2f}" if OVER_OWN in figures else ""),
             soft_wrap=True,
         )
 
@@ -254,9 +259,11 @@ def _cut(store: TokenStore, config: StageConfig, order: np.random.Generator, ski
 
 @torch.no_grad()
 def perplexities(model: HRED, store: TokenStore, config: StageConfig) -> dict[str, float]:
-    """How well a model foretells responses: perplexity a target token, with the tracked state and with none at all,
-    and how often its relevance, where it has one, picks the response among itself and nine others of its batch."""
-    total, blind, targets, hits, trials = 0.0, 0.0, 0, 0.0, 0
+    """How well a model foretells responses: perplexity a target token, with the tracked state and with none at all;
+    how often its relevance, where it has one, picks the response among itself and nine others of its batch; and, where
+    it learns from replies of its own, how often it picks the response of the two."""
+    total, blind, targets = 0.0, 0.0, 0
+    hits, trials = Counter[str](), Counter[str]()
     ends: Tensor | None = None
     for seen, batch in enumerate(_cut(store, config, np.random.default_rng(0))):
         if seen * config.batch_size >= config.validation_dialogues:
@@ -266,13 +273,16 @@ def perplexities(model: HRED, store: TokenStore, config: StageConfig) -> dict[st
         total += _entropy(model, batch, before)
         blind += _entropy(model, batch, torch.zeros_like(before))
         targets += len(batch.targets)
-        found, tried = _recall(model, before, vectors[batch.responses]) if model.has_relevance else (0.0, 0)
-        hits, trials = hits + found, trials + tried
+        picks = {RECALL: _recall} if model.has_relevance else {}
+        for name, pick in (picks | ({OVER_OWN: _over_own} if config.own_replies else {})).items():
+            found, tried = pick(model, before, vectors[batch.responses])
+            hits[name] += found
+            trials[name] += tried
     figures = {
         "perplexity": _exp(total / max(targets, 1)),
         "perplexity_without_state": _exp(blind / max(targets, 1)),
     }
-    return figures | {RECALL: hits / trials} if trials else figures
+    return figures | {name: hits[name] / tried for name, tried in trials.items() if tried}
 
 
 def _exp(nats: float) -> float:
@@ -286,16 +296,26 @@ def _entropy(model: HRED, batch: Batch, before: Tensor) -> float:
     return float(cross_entropy(readouts, model.embedding.weight, model.output_bias, batch.targets))
 
 
-def _recall(model: HRED, states: Tensor, vectors: Tensor) -> tuple[float, int]:
+def _recall(model: HRED, states: Tensor, vectors: Tensor) -> tuple[int, int]:
     """How many of R states score their own response above nine others of the batch, and R."""
     count = len(states)
     if count < 10:
-        return 0.0, 0
+        return 0, 0
     generator = torch.Generator().manual_seed(0)
     others = (torch.arange(count)[:, None] + torch.randint(1, count, (count, 9), generator=generator)) % count
     scores = (model.relevance_query(states) @ vectors.T).float()
     own = scores.diagonal()[:, None]
-    return float((own > scores.gather(1, others)).all(dim=1).sum()), count
+    return int((own > scores.gather(1, others)).all(dim=1).sum()), count
+
+
+def _over_own(model: HRED, states: Tensor, vectors: Tensor) -> tuple[int, int]:
+    """How many of some of the states score their response above a reply of the model's own, and of how many."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        chosen = torch.randperm(len(states))[:_JUDGED]
+        own = own_replies(model, states[chosen])
+    states, vectors = states[chosen], vectors[chosen]
+    return int((model.relevance(states, vectors) > model.relevance(states, own)).sum()), len(chosen)
 
 
 @contextmanager

@@ -146,7 +146,7 @@ def cross_entropy(
     return total
 
 
-def _contrast(model: HRED, states: Tensor, vectors: Tensor, own_replies: float = 0.0) -> Tensor:
+def _contrast(model: HRED, states: Tensor, vectors: Tensor, share_of_own: float = 0.0) -> Tensor:
     """Mean cross-entropy of picking each state's own response among the R of the batch and, with a share of the states,
     that of picking it of two, the other being what the model itself would say there."""
     if not len(states):
@@ -154,12 +154,17 @@ def _contrast(model: HRED, states: Tensor, vectors: Tensor, own_replies: float =
     queries = model.relevance_query(states)
     scores = (queries @ vectors.T).float()  # (R, R)
     loss = F.cross_entropy(scores, torch.arange(len(scores)))
-    chosen = (torch.rand(len(states)) < own_replies).nonzero()[:, 0]
+    chosen = (torch.rand(len(states)) < share_of_own).nonzero()[:, 0]
     if not len(chosen):
         return loss
-    own = encode_utterances(model, unpacked(sample(model, states[chosen].detach(), _OWN_TOKENS, _OWN_TEMPERATURE)))
+    own = own_replies(model, states[chosen])
     lead = scores.diagonal()[chosen] - (queries[chosen] * own).sum(dim=1).float()
     return loss - F.logsigmoid(lead).mean()
+
+
+def own_replies(model: HRED, states: Tensor) -> Tensor:
+    """The utterance vectors (N, D) of what the model would say in the states (N, S); its words pass no gradient."""
+    return encode_utterances(model, unpacked(sample(model, states.detach(), _OWN_TOKENS, _OWN_TEMPERATURE)))
 
 
 class _ChunkedCrossEntropy(torch.autograd.Function):
