@@ -80,9 +80,9 @@ def questions(checkpoint: Checkpoint, prepared: Path, count: int, judges: Judges
 def draw(
     checkpoint: Checkpoint, asked: Questions, decoding: DecodingConfig, responses: Responses | None, judges: Judges
 ) -> Pool:
-    model = checkpoint.model
+    model, speech = checkpoint.model, checkpoint.vocabulary.speech()
     states = hear(model, asked.heard)
-    candidates = decode(model, states, decoding, earlier=asked.heard, responses=responses)
+    candidates = decode(model, states, decoding, speech=speech, earlier=asked.heard, responses=responses)
     own, fits, fluent = [], [], []
     assert judges.evaluator is not None
     assert judges.language_model is not None

@@ -19,11 +19,11 @@ from torch.nn.functional import cross_entropy
 
 from chatbot.reply import DEFAULT, DecodingConfig
 from data.batches import pack
-from data.vocabulary import BOS, EOS, PAD, UNK
+from data.vocabulary import BOS, EOS, PAD, Speech
 
 Seed = int | tuple[int, ...] | None
 
-NEVER = (PAD, UNK, BOS)
+_SPEECH = Speech()  # of a vocabulary of which nothing is known
 _DRAWN_FROM = 2  # times as many responses are found as are offered
 _FORCED = 16  # utterances whose logits exist at once
 _HEARD = 128  # utterances that are encoded at once
@@ -88,6 +88,7 @@ class Continuations(NamedTuple):
     tokens: np.ndarray  # (R, W) int64
     log_probability: np.ndarray  # (R, W) float64
     log_prior: np.ndarray  # (R, W) float64
+    marks: np.ndarray  # (R, 1) int64, the mark by which an end is said; EOS: it needs none
 
 
 class Pick(NamedTuple):
@@ -97,6 +98,7 @@ class Pick(NamedTuple):
     token: int
     log_probability: float
     log_prior: float
+    mark: int
 
 
 class Choice(NamedTuple):
@@ -134,9 +136,10 @@ class Search:
         """What becomes of the live hypotheses with these extensions, the best first."""
         choice = Choice([], [], [])
         room = self.config.beam_size if self.config.method == "beam" else math.inf
-        for row, token, log_probability, log_prior in picks:
+        for row, token, log_probability, log_prior, mark in picks:
             stem = self.live[row]
-            ids = stem.ids if token == EOS else (*stem.ids, token)
+            spoken = mark if token == EOS else token
+            ids = stem.ids if spoken == EOS else (*stem.ids, spoken)
             grown = Hypothesis(ids, stem.log_probability + log_probability, stem.log_prior + log_prior)
             if token == EOS:
                 choice.ended.append(grown)
@@ -207,7 +210,8 @@ def _picks(searches: Sequence[Search], continuations: Continuations) -> list[lis
     by = {"greedy": _likeliest, "beam": _beam, "sample": _sample}[searches[0].config.method]
     rows, columns, counts = by(searches, continuations)
     starts = np.repeat([block.start for block in _blocks(searches)], counts)
-    parts = (rows - starts, *(part[rows, columns] for part in continuations))
+    *of_tokens, marks = continuations
+    parts = (rows - starts, *(part[rows, columns] for part in of_tokens), marks[rows, 0])
     every = map(Pick._make, zip(*(part.tolist() for part in parts), strict=True))
     return [list(islice(every, count)) for count in counts]
 
@@ -300,8 +304,8 @@ def _forced(model: Model, states: Tensor, utterances: Sequence[Sequence[int]]) -
     return -torch.zeros(len(order)).index_add_(0, owners, nats)
 
 
-def step(model: Model, searches: Iterable[Search], never: Sequence[int] = NEVER) -> None:
-    """Extends every live hypothesis by one token, in one batch. The ids of `never` are not produced.
+def step(model: Model, searches: Iterable[Search], speech: Speech = _SPEECH) -> None:
+    """Extends every live hypothesis by one token, in one batch.
 
     If this raises, no search has changed but for the random numbers it drew.
     """
@@ -309,7 +313,7 @@ def step(model: Model, searches: Iterable[Search], never: Sequence[int] = NEVER)
     for search in searches:
         if not search.is_done:
             kinds.setdefault(search.config, []).append(search)
-    for part, choices, memory in [_extend(model, part, never) for part in _parts(chain(*kinds.values()))]:
+    for part, choices, memory in [_extend(model, part, speech) for part in _parts(chain(*kinds.values()))]:
         _accept(part, choices, memory)
 
 
@@ -328,7 +332,7 @@ def _parts(searches: Iterable[Search]) -> Iterator[list[Search]]:
         yield part
 
 
-def _extend(model: Model, live: list[Search], never: Sequence[int]) -> tuple[list[Search], list[Choice], Tensor]:
+def _extend(model: Model, live: list[Search], speech: Speech) -> tuple[list[Search], list[Choice], Tensor]:
     """The choices of searches that stand kind by kind, and the memory (R, M) after their rows have been read."""
     followers = _followers(live)
     logits, memory = _run_model(model, live, followers)
@@ -338,7 +342,7 @@ def _extend(model: Model, live: list[Search], never: Sequence[int]) -> tuple[lis
         alike = list(group)
         rows = sum(len(search.live) for search in alike)
         prior_logits = logits[prior_row : prior_row + rows] if config.follows_prior else None
-        found = _continuations(logits[row : row + rows], prior_logits, alike, never)
+        found = _continuations(logits[row : row + rows], prior_logits, alike, speech)
         choices += [search.choose(picks) for search, picks in zip(alike, _picks(alike, found), strict=True)]
         row += rows
         prior_row += rows if config.follows_prior else 0
@@ -372,20 +376,21 @@ def _known(prior: Tensor | None) -> Tensor:
 
 
 def _continuations(
-    logits: Tensor, prior_logits: Tensor | None, searches: Sequence[Search], never: Sequence[int]
+    logits: Tensor, prior_logits: Tensor | None, searches: Sequence[Search], speech: Speech
 ) -> Continuations:
     """The likeliest allowed tokens of R rows (R, V), with the model's own probabilities."""
     log_probability = logits.log_softmax(dim=1)  # (R, V)
     end = log_probability[:, EOS].clone()
-    _forbid(log_probability, searches, never)
+    _forbid(log_probability, searches, speech.never)
+    marks = _marks(log_probability, searches, speech)
     values, tokens = largest(log_probability, searches[0].config.breadth or logits.shape[1])  # (R, W)
     nothing_left = values[:, 0] == -math.inf  # a reply at its limit, or one that blocking has painted into a corner
     tokens[nothing_left, 0] = EOS
     values[nothing_left, 0] = end[nothing_left]
     if prior_logits is None:
-        return Continuations(tokens.numpy(), values.double().numpy(), np.zeros(values.shape))
+        return Continuations(tokens.numpy(), values.double().numpy(), np.zeros(values.shape), marks.numpy())
     prior = prior_logits.log_softmax(dim=1).gather(1, tokens)  # twice as fast as logsumexp
-    return Continuations(tokens.numpy(), values.double().numpy(), prior.double().numpy())
+    return Continuations(tokens.numpy(), values.double().numpy(), prior.double().numpy(), marks.numpy())
 
 
 def largest(values: Tensor, count: int) -> tuple[Tensor, Tensor]:
@@ -423,6 +428,16 @@ def _forbid(logits: Tensor, searches: Sequence[Search], never: Sequence[int]) ->
         logits[rows, tokens] = -math.inf
     if full:
         logits[full] = -math.inf
+
+
+def _marks(log_probability: Tensor, searches: Sequence[Search], speech: Speech) -> Tensor:
+    """The likeliest mark of each of R rows whose sentence still lacks one, EOS of the others: (R, V) -> (R, 1)."""
+    config, hypotheses = searches[0].config, [hypothesis for search in searches for hypothesis in search.live]
+    if not (config.closing_mark and speech.words):
+        return torch.full((len(hypotheses), 1), EOS)
+    due = [one.last in speech.words and len(one.ids) < config.max_tokens for one in hypotheses]
+    likeliest = torch.tensor(speech.marks)[log_probability[:, speech.marks].argmax(dim=1)]
+    return torch.where(torch.tensor(due), likeliest, EOS)[:, None]
 
 
 def repeating_tokens(ids: tuple[int, ...], n: int) -> set[int]:
@@ -520,7 +535,7 @@ def decode(
     states: Tensor,
     config: DecodingConfig = DEFAULT,
     seed: int = 0,
-    never: Sequence[int] = NEVER,
+    speech: Speech = _SPEECH,
     max_batch: int = 64,
     earlier: Sequence[Sequence[Sequence[int]]] | None = None,
     responses: Responses | None = None,
@@ -537,7 +552,7 @@ def decode(
     waiting, live = deque(searches), list[Search]()
     while waiting or live:
         live += [waiting.popleft() for _ in range(min(len(waiting), max_batch - len(live)))]
-        step(model, live, never)
+        step(model, live, speech)
         live = [search for search in live if not search.is_done]
     found = [
         ranked(model, search.state, [search.ended], [config], [context])[0]

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from chatbot.beam_tree import beam_tree
 from chatbot.checkpoint import Checkpoint
-from chatbot.decoding import NEVER, Hypothesis, Rated, Search, closed, offer_responses, ranked, start_searches, step
+from chatbot.decoding import Hypothesis, Rated, Search, closed, offer_responses, ranked, start_searches, step
 from chatbot.inference import prepare
 from chatbot.reply import (
     CONTEXT_TURNS,
@@ -34,7 +34,7 @@ from chatbot.reply import (
 )
 from chatbot.retrieval import open_responses
 from data.cleaning import normalise
-from data.vocabulary import EOS, Vocabulary
+from data.vocabulary import Vocabulary
 
 MAX_WAITING = 1024  # replies; beyond it the engine says so instead of promising an answer in minutes
 _UTTERANCE_TOKENS = 100  # of a longer utterance the encoder reads the beginning and the end
@@ -122,7 +122,7 @@ class ChatEngine:
         self._ids_of = lru_cache(_REMEMBERED)(partial(_ids_of, checkpoint.vocabulary))
         self._decoding = decoding
         self._max_batch = max_batch
-        self._never = (*NEVER, *_invisible_ids(checkpoint))
+        self._speech = checkpoint.vocabulary.speech()
         self._thread = threading.Thread(target=self._run, name="chat-engine", daemon=True)
         self._changed = threading.Condition()  # guards the next two
         self._waiting: deque[_Turn] = deque()
@@ -293,7 +293,7 @@ class ChatEngine:
 
     def _extend(self, turns: Sequence[_Turn]) -> None:
         """One more token for every reply under way."""
-        step(self._model, [turn.live for turn in turns], self._never)
+        step(self._model, [turn.live for turn in turns], self._speech)
         for turn in turns:
             turn.batch = max(turn.batch, len(turns))
             if turn.is_drawn:
@@ -391,16 +391,6 @@ class ChatEngine:
 
 def _ids_of(vocabulary: Vocabulary, text: str) -> tuple[int, ...]:
     return tuple(_ends(vocabulary.encode(normalise(text, vocabulary)), _UTTERANCE_TOKENS))
-
-
-def _invisible_ids(checkpoint: Checkpoint) -> list[int]:
-    """Tokens that a reader would not see; without them a reply of one token is never blank."""
-    texts = enumerate(checkpoint.vocabulary.decode([place]) for place in range(len(checkpoint.vocabulary)))
-    return [place for place, text in texts if place > EOS and not any(map(_is_visible, text))]
-
-
-def _is_visible(character: str) -> bool:
-    return character.isprintable() and not character.isspace()
 
 
 def _ends(whole: Text, limit: int) -> Text:

@@ -32,6 +32,7 @@ class DecodingConfig:
     relevance_weight: float = 0.0
     repetition_weight: float = 0.0
     no_repeat_ngram: int = 3  # no n tokens in a row twice within a reply, nor one token twice running; 0 allows both
+    closing_mark: bool = False  # where a reply would end without . ! or ? it gets the likeliest of them
     min_tokens: int = 1
     max_tokens: int = 40
 
@@ -79,6 +80,7 @@ DEFAULT = DecodingConfig(  # found by benchmarks/tune_decoding.py, the temperatu
     mmi_lambda=0.6,
     relevance_weight=0.5,
     repetition_weight=3.0,
+    closing_mark=True,
     min_tokens=3,
 )
 

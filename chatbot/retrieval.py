@@ -164,7 +164,8 @@ def index_responses(
     store = TokenStore.open(prepared / "dialogues" / "train")
     if store.tokens.size and store.tokens.max() >= len(known):
         raise ValueError(f"The dialogues in {prepared} are of another vocabulary than its own; prepare it again.")
-    responses = fit_responses(store, np.array([checkpoint.vocabulary.id_of(token) for token in known]))
+    renumbered = np.array([checkpoint.vocabulary.id_of(token) for token in known])
+    responses = fit_responses(store, renumbered, checkpoint.vocabulary.speech().words)
     if not responses:
         raise ValueError(f"No response in {prepared} is fit to be given again; prepare more dialogues.")
     _index(checkpoint, responses, track)
@@ -221,8 +222,9 @@ def _check_sources(prepared: Path, allowed: Collection[str]) -> None:
         )
 
 
-def fit_responses(store: TokenStore, renumbered: np.ndarray) -> list[tuple[int, ...]]:
-    """The different utterances that answer another and can be said again, shortest first, under new ids."""
+def fit_responses(store: TokenStore, renumbered: np.ndarray, unmarked: Collection[int] = ()) -> list[tuple[int, ...]]:
+    """The different utterances that answer another and can be said again, shortest first, under new ids. Where any ends
+    otherwise, those that end with one of the `unmarked`, words after which a sentence lacks its mark, are left out."""
     lengths = np.diff(store.utterances)
     answers = np.ones(len(lengths), dtype=bool)
     answers[store.dialogues[:-1]] = False
@@ -231,7 +233,8 @@ def fit_responses(store: TokenStore, renumbered: np.ndarray) -> list[tuple[int, 
         ids = renumbered[store.tokens[store.utterances[place] : store.utterances[place + 1]]]
         if UNK not in ids:
             found.add(tuple(ids.tolist()))
-    return sorted(found, key=lambda ids: (len(ids), ids))
+    marked = {ids for ids in found if ids[-1] not in unmarked}
+    return sorted(marked or found, key=lambda ids: (len(ids), ids))
 
 
 def _names(vocabulary: Vocabulary) -> np.ndarray:

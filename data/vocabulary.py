@@ -8,6 +8,7 @@ import json
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import regex
 
@@ -19,6 +20,14 @@ SPECIALS = ("<pad>", "<unk>", "<bos>", "<eos>")
 _LONG_RUN = regex.compile(r"([\p{P}\p{S}])\1{3,}")
 _STRAIGHT = str.maketrans({"’": "'", "‘": "'", "“": '"', "”": '"', "…": "..."})
 _SENTENCE_END = (".", "!", "?")
+
+
+class Speech(NamedTuple):
+    """How tokens, by their ids, are spoken."""
+
+    never: tuple[int, ...] = (PAD, UNK, BOS)  # nobody says or could see these
+    words: frozenset[int] = frozenset()  # after one of these a sentence lacks its mark, if there are any
+    marks: tuple[int, ...] = ()  # which end a sentence
 
 
 class Vocabulary:
@@ -78,6 +87,14 @@ class Vocabulary:
         tokens = [self.tokens[place] for place in ids if place >= len(SPECIALS)]
         return detokenise(_with_sentence_capitals(tokens))
 
+    def speech(self) -> Speech:
+        """How a reply in these tokens is spoken: nothing that a reader would not see, so that it is never blank."""
+        texts = {place: self.decode([place]) for place in range(len(SPECIALS), len(self))}
+        unseen = [place for place, text in texts.items() if not any(map(_is_visible, text))]
+        words = frozenset(place for place, text in texts.items() if text[-1:].isalnum())
+        marks = tuple(self._ids[JOINER + mark] for mark in _SENTENCE_END if JOINER + mark in self._ids)
+        return Speech((PAD, UNK, BOS, *unseen), words if marks else frozenset(), marks)
+
     def save(self, path: Path) -> None:
         path.write_text(json.dumps(self.tokens, ensure_ascii=False, indent=0), encoding="utf-8")
 
@@ -88,6 +105,10 @@ class Vocabulary:
         if not isinstance(tokens, list) or not all(isinstance(token, str) for token in tokens):
             raise ValueError(f"{path} is not a vocabulary: expected a JSON list of tokens")
         return cls(tokens)
+
+
+def _is_visible(character: str) -> bool:
+    return character.isprintable() and not character.isspace()
 
 
 def fold(token: str) -> str:

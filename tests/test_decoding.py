@@ -23,7 +23,8 @@ from chatbot.decoding import (
     step,
 )
 from chatbot.reply import DEFAULT, GREEDY, DecodingConfig
-from data.vocabulary import EOS, PAD
+from data.tokenizer import JOINER as J
+from data.vocabulary import EOS, PAD, Speech, Vocabulary
 from tests.tiny_checkpoint import tiny_model
 
 A, B, C = 4, 5, 6
@@ -210,8 +211,40 @@ def test_pad_unk_and_bos_are_never_produced_and_lengths_hold(config: DecodingCon
 
 def test_further_ids_can_be_kept_from_every_reply() -> None:
     model = tiny_model(20)
-    for found in decode(model, torch.randn(20, model.config.state_size), GREEDY, never=(0, 1, 2, 7, 9)):
+    for found in decode(model, torch.randn(20, model.config.state_size), GREEDY, speech=Speech((0, 1, 2, 7, 9))):
         assert not {7, 9} & set(found[0].ids)
+
+
+MARKED = Speech(words=frozenset({A}), marks=(B, C))
+
+
+def test_a_sentence_ends_with_the_likeliest_mark_and_is_as_likely_as_without() -> None:
+    follows = {"": row(1, 0, 0, 0), "A": row(0.2, 0.1, 0.2, 0.5)}
+    [[found]] = decode(
+        TableModel(follows, row(1, 0, 0, 0)), torch.zeros(1, 1), replace(GREEDY, closing_mark=True), speech=MARKED
+    )
+    assert spell(found) == "AC"
+    assert found.log_probability == pytest.approx(math.log(0.5))
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"closing_mark": False}, "A"),
+        ({"max_tokens": 1}, "A"),  # it is cut, and has not ended
+        ({"min_tokens": 2}, "AB"),  # it has its mark
+    ],
+)
+def test_a_reply_gets_no_mark_where_it_wants_or_needs_none(changes: dict[str, Any], said: str) -> None:
+    follows = {"": row(1, 0, 0, 0), "A": row(0.0, 0.3, 0.2, 0.5)}
+    config = replace(GREEDY, **{"closing_mark": True, **changes})
+    [[found]] = decode(TableModel(follows, row(0.0, 0.0, 0.0, 1.0)), torch.zeros(1, 1), config, speech=MARKED)
+    assert spell(found) == said
+
+
+def test_what_a_vocabulary_holds_of_marks_and_of_words_that_need_one() -> None:
+    vocabulary = Vocabulary(["<pad>", "<unk>", "<bos>", "<eos>", "Anna", "'s", J + "!", "!", "\u200b", J + "."])
+    assert vocabulary.speech() == Speech((0, 1, 2, 8), frozenset({4, 5}), (9, 6))  # those that join the word before
 
 
 @given(st.lists(st.integers(4, 7), max_size=30).map(tuple), st.integers(1, 4))

@@ -25,10 +25,17 @@ from chatbot.decoding import (
 from chatbot.engine import ChatEngine
 from chatbot.history import open_history
 from chatbot.reply import DEFAULT, GREEDY, DecodingConfig, Reply, ReplyRequest
-from chatbot.retrieval import Responses, index_file, index_responses, inherit_responses, open_responses
+from chatbot.retrieval import (
+    Responses,
+    fit_responses,
+    index_file,
+    index_responses,
+    inherit_responses,
+    open_responses,
+)
 from chatbot.shelf import CheckpointError, promote
 from chatbot.talk import _Dialogue, _talk_in_terminal
-from data.store import StoreWriter
+from data.store import StoreWriter, TokenStore
 from data.vocabulary import BOS, EOS, SPECIALS, Vocabulary
 from tests.tiny_checkpoint import tiny_model
 from training.new_words import grown
@@ -126,6 +133,16 @@ def test_an_index_holds_each_response_once_but_none_that_opens_a_dialogue_is_sho
     responses = responses_of(indexed)
     found = [spell(indexed, responses[place]) for place in range(len(responses))]
     assert sorted(found) == sorted(FIT)
+
+
+def test_of_responses_those_without_a_mark_are_left_out_unless_all_are(prepared: Path) -> None:
+    store = TokenStore.open(prepared / "dialogues" / "train")
+    same = np.arange(len(Vocabulary.load(prepared / "vocabulary.json")))
+    everything = fit_responses(store, same)
+    ends = {ids[-1] for ids in everything}
+    one = min(ends)
+    assert fit_responses(store, same, {one}) == [ids for ids in everything if ids[-1] != one]
+    assert fit_responses(store, same, ends) == everything
 
 
 def test_what_is_found_is_what_the_whole_vectors_find(indexed: Checkpoint) -> None:

@@ -235,9 +235,7 @@ def test_a_run_is_not_carried_on_with_other_sizes(begun: Path) -> None:
 START = 'start = "start"\n' + RECIPE[: RECIPE.index("vocabulary_size")]
 
 
-def test_a_run_can_start_with_a_checkpoint_and_takes_its_words(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_run_can_start_with_a_checkpoint_and_takes_its_words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     start = tiny_checkpoint(Path("start"))
     Path("recipe.toml").write_text(START + ONE_STEP + "learning_rate = 1e-4\nwarmup_steps = 0\n")

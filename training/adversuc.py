@@ -213,9 +213,10 @@ def _responses(
     demand_shared_words(checkpoint, chain.from_iterable(contexts))
     heard = [encoded(checkpoint.vocabulary, context) for context in contexts]
     said: list[np.ndarray] = []
+    speech = checkpoint.vocabulary.speech()
     for start in track(range(0, len(drawn), _CHUNK), "Writing replies"):
         part = heard[start : start + _CHUNK]
-        found = decode(checkpoint.model, hear(checkpoint.model, part), decoding, seed + start, earlier=part)
+        found = decode(checkpoint.model, hear(checkpoint.model, part), decoding, seed + start, speech, earlier=part)
         tokens = [[checkpoint.vocabulary.tokens[place] for place in hypotheses[0].ids] for hypotheses in found]
         said += [np.array(ids, dtype=np.int64) for ids in encoded(vocabulary, tokens)]
     human = [context.response for context in drawn]

@@ -129,10 +129,13 @@ def _replies(
 ) -> list[Hypothesis]:
     """The reply to each state (N, S), which was reached over the utterances heard."""
     replies: list[Hypothesis] = []
+    speech = checkpoint.vocabulary.speech()
     for start in track(range(0, len(states), _CHUNK), "Writing replies"):
         rows = slice(start, start + _CHUNK)
         of_chunk = int(np.random.SeedSequence((seed, start)).generate_state(1)[0])
-        found = decode(checkpoint.model, states[rows], decoding, of_chunk, earlier=heard[rows], responses=responses)
+        found = decode(
+            checkpoint.model, states[rows], decoding, of_chunk, speech, earlier=heard[rows], responses=responses
+        )
         replies += [hypotheses[0] for hypotheses in found]
     return replies
 

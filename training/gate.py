@@ -186,7 +186,14 @@ def _replies(
     if not contexts:
         return []
     heard = [encoded(checkpoint.vocabulary, context) for context in contexts]
-    found = decode(checkpoint.model, _states(checkpoint, contexts), decoding, seed, earlier=heard)
+    found = decode(
+        checkpoint.model,
+        _states(checkpoint, contexts),
+        decoding,
+        seed,
+        checkpoint.vocabulary.speech(),
+        earlier=heard,
+    )
     return [checkpoint.vocabulary.decode(hypotheses[0].ids) for hypotheses in found]
 
 
