@@ -22,7 +22,7 @@ from training.policy import sample, unpacked
 Schedule = Literal["linear", "sigmoid"]
 
 _CHUNK = 512  # rows of logits at a time
-_OWN_TOKENS, _OWN_TEMPERATURE = 30, 0.8  # of the model's own replies: about as they are when it chooses among them
+_OWN_TOKENS, _OWN_TEMPERATURE = 30, 1.0  # of the model's own replies: as lively as people's, so that sense alone tells
 _SURE = 1 - 1e-4  # the most that a target not to be given is held for; beyond it its gradient would have no bound
 
 
