@@ -250,8 +250,10 @@ def test_a_run_can_start_with_a_checkpoint_and_takes_its_words(tmp_path: Path, m
     assert 0 < max(moved) < 1e-2
 
 
-def test_a_checkpoint_to_start_with_must_be_there_and_know_the_prepared_words(prepared: Path) -> None:
+def test_a_checkpoint_to_start_with_must_be_there_be_an_hred_and_know_the_prepared_words(prepared: Path) -> None:
     assert "There is no checkpoint in start" in train(START + ONE_STEP)
+    tiny_checkpoint(Path("start"), kind="language-model")
+    assert "'start' is a language-model" in train(START + ONE_STEP)
     tiny_checkpoint(Path("start"))
     assert "prepared was prepared with other words than those of 'start'" in train(START + ONE_STEP)
 

@@ -90,6 +90,8 @@ def _first_model(recipe: Recipe, vocabulary: Vocabulary, console: Console) -> HR
         _start_words(model, vocabulary, recipe, console)
         return model
     start = load_checkpoint(recipe.start)
+    if start.model.config.kind != "hred":
+        raise ValueError(f"'{recipe.start}' is a {start.model.config.kind}; a recipe can start with an HRED only.")
     if start.vocabulary.tokens != vocabulary.tokens:
         raise ValueError(
             f"{recipe.corpus.prepared} was prepared with other words than those of '{recipe.start}'; prepare it with "
