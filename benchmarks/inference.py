@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from chatbot.checkpoint import load_checkpoint
-from chatbot.decoding import decode
+from chatbot.decoding.offline import decode
 from chatbot.inference import BRIEF, EXACT, ROUGH, Bfloat16Product, PackedHRED, PackedProduct, fastest
 from chatbot.model import HRED
 from chatbot.reply import GREEDY

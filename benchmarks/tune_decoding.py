@@ -21,7 +21,10 @@ from rich.progress import track
 from rich.table import Table
 
 from chatbot.checkpoint import Checkpoint, load_checkpoint
-from chatbot.decoding import Hypothesis, Responses, best_first, decode
+from chatbot.decoding.hypothesis import Hypothesis
+from chatbot.decoding.offline import decode
+from chatbot.decoding.ranking import best_first
+from chatbot.decoding.retrieval import Responses
 from chatbot.reply import DEFAULT, DecodingConfig
 from chatbot.retrieval import open_responses
 from data.store import TokenStore

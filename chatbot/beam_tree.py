@@ -3,7 +3,7 @@
 import math
 from collections.abc import Iterable, Sequence
 
-from chatbot.decoding import Hypothesis
+from chatbot.decoding.hypothesis import Hypothesis
 from chatbot.reply import Word
 from data.tokenizer import detokenise
 from data.vocabulary import Vocabulary

@@ -19,7 +19,12 @@ from torch import Tensor
 
 from chatbot.beam_tree import beam_tree
 from chatbot.checkpoint import Checkpoint
-from chatbot.decoding import Hypothesis, Rated, Search, closed, offer_responses, ranked, start_searches, step
+from chatbot.decoding.hypothesis import Hypothesis
+from chatbot.decoding.ranking import Rated, ranked
+from chatbot.decoding.retrieval import offer_responses
+from chatbot.decoding.search import Search, start_searches
+from chatbot.decoding.stepping import step
+from chatbot.decoding.utterances import closed
 from chatbot.inference import prepare
 from chatbot.reply import (
     CONTEXT_TURNS,

@@ -22,7 +22,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from chatbot.decoding import largest
+from chatbot.decoding.continuations import largest
 from chatbot.model import HRED
 from chatbot.pools import leaving_no_pool
 from chatbot.recurrent import RecurrentLayer, RecurrentStack, run_steps

@@ -15,7 +15,7 @@ class EngineUnavailable(RuntimeError):
 
 @dataclass(frozen=True, slots=True)
 class DecodingConfig:
-    """How a reply is looked for and, where there are several candidates, chosen (see `chatbot.decoding.Rated`).
+    """How a reply is looked for and, where there are several candidates, chosen (see `chatbot.decoding.ranking.Rated`).
 
     Raises ValueError where a value is impossible.
     """
@@ -112,7 +112,7 @@ class ReplyRequest:
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """One of those that a reply was chosen among, with its score and what that is made of (`chatbot.decoding.Rated`).
+    """One of those that a reply was chosen among, with its score and its parts (`chatbot.decoding.ranking.Rated`).
 
     log p(y|s) and log p(y) in nats; `log_prior` is 0 where it does not count.
     """

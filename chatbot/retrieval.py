@@ -28,7 +28,7 @@ from safetensors.numpy import save_file
 from torch import Tensor
 
 from chatbot.checkpoint import Checkpoint
-from chatbot.decoding import encode_utterances
+from chatbot.decoding.utterances import encode_utterances
 from chatbot.home import home
 from chatbot.model import HRED
 from chatbot.shelf import CheckpointError

@@ -11,17 +11,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from chatbot.decoding import (
-    Hypothesis,
-    best_first,
-    decode,
-    ngrams,
-    rate,
-    repeating_tokens,
-    sampling_probabilities,
-    start_searches,
-    step,
-)
+from chatbot.decoding.continuations import repeating_tokens
+from chatbot.decoding.hypothesis import Hypothesis
+from chatbot.decoding.offline import decode
+from chatbot.decoding.picking import sampling_probabilities
+from chatbot.decoding.ranking import best_first, ngrams, rate
+from chatbot.decoding.search import start_searches
+from chatbot.decoding.stepping import step
 from chatbot.reply import DEFAULT, GREEDY, DecodingConfig
 from data.tokenizer import JOINER as J
 from data.vocabulary import EOS, PAD, Speech, Vocabulary

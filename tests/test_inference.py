@@ -9,7 +9,9 @@ from torch import Tensor
 
 from chatbot import inference
 from chatbot.checkpoint import Checkpoint, load_checkpoint
-from chatbot.decoding import decode, largest, log_probabilities
+from chatbot.decoding.continuations import largest
+from chatbot.decoding.offline import decode
+from chatbot.decoding.utterances import log_probabilities
 from chatbot.engine import ChatEngine
 from chatbot.inference import EXACT, ROUGH, Bfloat16Product, Int8Product, PackedHRED, PackedProduct, fastest, prepare
 from chatbot.model import HRED

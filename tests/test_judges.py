@@ -11,7 +11,7 @@ from rich.console import Console
 
 from chatbot.checkpoint import load_checkpoint
 from chatbot.cli import main
-from chatbot.decoding import log_probabilities
+from chatbot.decoding.utterances import log_probabilities
 from data.preparation import PrepareConfig, prepare
 from data.tokenizer import tokenise
 from tests.tiny_checkpoint import tiny_checkpoint

@@ -3,7 +3,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from chatbot.decoding import encode_utterances
+from chatbot.decoding.utterances import encode_utterances
 from data.batches import make_batch
 from data.vocabulary import BOS, UNK
 from tests.tiny_checkpoint import tiny_model

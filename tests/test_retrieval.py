@@ -13,15 +13,12 @@ from safetensors.numpy import load_file, save_file
 
 from chatbot.checkpoint import Checkpoint, save_checkpoint
 from chatbot.cli import main
-from chatbot.decoding import (
-    Hypothesis,
-    decode,
-    encode_utterances,
-    log_probabilities,
-    offer_responses,
-    rate,
-    start_searches,
-)
+from chatbot.decoding.hypothesis import Hypothesis
+from chatbot.decoding.offline import decode
+from chatbot.decoding.ranking import rate
+from chatbot.decoding.retrieval import offer_responses
+from chatbot.decoding.search import start_searches
+from chatbot.decoding.utterances import encode_utterances, log_probabilities
 from chatbot.engine import ChatEngine
 from chatbot.history import open_history
 from chatbot.reply import DEFAULT, GREEDY, DecodingConfig, Reply, ReplyRequest

@@ -23,7 +23,7 @@ from rich.table import Table
 from torch.nn import functional as F
 
 from chatbot.checkpoint import Checkpoint
-from chatbot.decoding import decode
+from chatbot.decoding.offline import decode
 from chatbot.reply import DEFAULT, GREEDY, DecodingConfig
 from data.batches import make_batch
 from data.store import TokenStore

@@ -14,7 +14,9 @@ import numpy as np
 from torch import Tensor
 
 from chatbot.checkpoint import Checkpoint
-from chatbot.decoding import Hypothesis, Responses, decode
+from chatbot.decoding.hypothesis import Hypothesis
+from chatbot.decoding.offline import decode
+from chatbot.decoding.retrieval import Responses
 from chatbot.reply import DEFAULT, DecodingConfig
 from data.tokenizer import detokenise
 from data.vocabulary import fold

@@ -15,7 +15,7 @@ import numpy as np
 from torch import Tensor
 
 from chatbot.checkpoint import Checkpoint
-from chatbot.decoding import decode
+from chatbot.decoding.offline import decode
 from chatbot.reply import DEFAULT, GREEDY, DecodingConfig
 from training.evaluate import picked
 from training.heldout import Context, Tokens, contexts_of, rivals

@@ -16,7 +16,7 @@ import numpy as np
 from rich.console import Console
 
 from chatbot.checkpoint import Checkpoint, load_checkpoint
-from chatbot.decoding import log_probabilities
+from chatbot.decoding.utterances import log_probabilities
 from chatbot.home import home
 from data.vocabulary import Vocabulary
 from training.config import CorpusConfig, NetworkConfig, Recipe, StageConfig

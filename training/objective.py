@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from chatbot.decoding import encode_utterances
+from chatbot.decoding.utterances import encode_utterances
 from chatbot.model import HRED
 from data.batches import Batch
 from data.vocabulary import BOS, UNK

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from chatbot.decoding import closed, encode_utterances, log_probabilities
+from chatbot.decoding.utterances import closed, encode_utterances, log_probabilities
 from chatbot.model import HRED
 from data.batches import Batch, make_batch
 from data.vocabulary import UNK
