@@ -32,7 +32,7 @@ from typing import Any
 import click
 import websocket
 
-from data.dialogues import chitchat
+from data.formats.corpora import chitchat
 
 CLIENTS, TOKENS, HISTORY = 64, 20, 10
 THINK = 1.0

@@ -15,7 +15,7 @@ from typing import Any, ClassVar, Generic, NamedTuple, Protocol, TypeVar
 
 import regex
 
-from data.dialogues import Dialogue
+from data.formats.dialogue import Dialogue
 
 LIKE = 0.7  # the Jaccard index of words and pairs of words from which two texts are near copies
 CONTEXT_UTTERANCES = 8

@@ -24,7 +24,9 @@ import numpy as np
 
 from data.cleaning import damage, fault, normalise, plain
 from data.corpus import Corpus, DocumentError
-from data.dialogues import CHITCHAT, Dialogue, DialogueReader, Film, chitchat
+from data.formats.corpora import CHITCHAT, chitchat
+from data.formats.dialogue import Dialogue
+from data.formats.reader import DialogueReader, Film
 from data.store import StoreWriter, TokenStore
 from data.tokenizer import JOINER, tokenise
 from data.vocabulary import UNK, Vocabulary

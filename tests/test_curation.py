@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from data.curation import LIKE, Caps, Example, NearCopies, capped, curate, examples_of, pairs_of, without_copies
-from data.dialogues import Dialogue
+from data.formats.dialogue import Dialogue
 
 INSULT = "You are a silly old goat."
 

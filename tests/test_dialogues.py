@@ -11,7 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from data.corpus import Corpus, Document, DocumentError
-from data.dialogues import Dialogue, DialogueReader, chitchat, merge_turns
+from data.formats.corpora import chitchat
+from data.formats.dialogue import Dialogue, merge_turns
+from data.formats.reader import DialogueReader
 
 CORNELL_LINES = (
     "L3 +++$+++ u1 +++$+++ m0 +++$+++ ANN +++$+++ Nobody knows.\n"
@@ -270,10 +272,10 @@ def test_a_quotation_mark_left_open_costs_some_rows_and_not_the_file() -> None:
 
 
 def test_a_scattered_log_is_held_within_bounds(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("data.dialogues.MAX_HELD_BYTES", 500)
+    monkeypatch.setattr("data.formats.order.MAX_HELD_BYTES", 500)
     rows = [f"{id},{text}\n" for text in ("What a long question.", "And a long answer.") for id in (1, 2)]
     assert {len(one) for one in utterances("x.csv", "session_id,text\n" + "".join(rows))} == {1}
-    monkeypatch.setattr("data.dialogues.MAX_HELD_BYTES", 5_000)
+    monkeypatch.setattr("data.formats.order.MAX_HELD_BYTES", 5_000)
     assert {len(one) for one in utterances("x.csv", "session_id,text\n" + "".join(rows))} == {2}
 
 

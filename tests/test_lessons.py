@@ -4,7 +4,7 @@ from dataclasses import replace
 import pytest
 
 from chatbot.history import Lesson, LessonTurn
-from data.dialogues import Dialogue
+from data.formats.dialogue import Dialogue
 from data.store import TokenStore
 from data.vocabulary import Vocabulary
 from training.gate import FEWEST

@@ -15,7 +15,7 @@ from click.testing import CliRunner, Result
 from data import preparation
 from data.commands import prepare
 from data.corpus import Corpus
-from data.dialogues import chitchat
+from data.formats.corpora import chitchat
 from data.preparation import assign_splits
 from data.store import TokenStore
 from data.vocabulary import Vocabulary

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from data.corpus import Document, DocumentError
-from data.dialogues import DialogueReader, film_of
+from data.formats.reader import DialogueReader, film_of
 from data.subtitles import Cue, join_sentences, read_cues, read_pairs, read_speeches
 
 SAMPLES = Path(__file__).parent / "samples"

@@ -14,7 +14,8 @@ import numpy as np
 from chatbot.checkpoint import Checkpoint
 from chatbot.reply import CONTEXT_TURNS
 from data.corpus import Corpus, DocumentError
-from data.dialogues import Dialogue, DialogueReader
+from data.formats.dialogue import Dialogue
+from data.formats.reader import DialogueReader
 from data.preparation import clean
 from data.store import TokenStore
 from data.tokenizer import detokenise

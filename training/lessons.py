@@ -18,7 +18,8 @@ import numpy as np
 from chatbot.history import Lesson, LessonTurn
 from data.corpus import Corpus, DocumentError
 from data.curation import NearCopies, pairs_of
-from data.dialogues import Dialogue, DialogueReader
+from data.formats.dialogue import Dialogue
+from data.formats.reader import DialogueReader
 from data.preparation import fit_runs
 from data.privacy import is_profane, personal, without_personal
 from data.store import StoreWriter

@@ -18,7 +18,8 @@ import numpy as np
 import regex
 
 from data.corpus import Corpus, DocumentError
-from data.dialogues import Dialogue, DialogueReader
+from data.formats.dialogue import Dialogue
+from data.formats.reader import DialogueReader
 from data.preparation import SPLITS, PrepareConfig, PrepareError, clean, prepare
 from data.store import StoreWriter, TokenStore
 from data.vocabulary import UNK, Vocabulary

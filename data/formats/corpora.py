@@ -1,0 +1,93 @@
+"""The public corpora that have formats of their own: chitchat, Cornell, DailyDialog, self_dialogue, ParlAI's."""
+
+import csv
+from collections.abc import Iterable, Iterator
+
+import regex
+
+from data.corpus import Document
+from data.formats.dialogue import MAX_LINES_A_DIALOGUE, Dialogue, merge_turns, numbered
+
+CHITCHAT = "chitchat"
+CORNELL_FIELD = " +++$+++ "
+
+
+def chitchat() -> Iterator[Dialogue]:
+    """The corpus of the chitchat-dataset package: 7,168 chats of two people."""
+    from chitchat_dataset import Dataset
+
+    for id, conversation in Dataset().items():
+        messages = [(one["sender"], one["text"]) for turn in conversation["messages"] for one in turn]
+        yield Dialogue(f"{CHITCHAT}/{id}", CHITCHAT, f"{CHITCHAT}/{id}", merge_turns(messages))
+
+
+def cornell(lines: Iterable[str], conversations: Iterable[str]) -> Iterator[Dialogue]:
+    spoken = {}
+    for line in lines:
+        fields = line.split(CORNELL_FIELD)
+        if len(fields) == 5:
+            spoken[fields[0]] = (fields[1], fields[4])
+    for number, line in enumerate(conversations):
+        fields = line.split(CORNELL_FIELD)
+        ids = regex.findall(r"L\d+", fields[-1]) if len(fields) == 4 else []
+        messages = [spoken[id] for id in ids if id in spoken]
+        if messages:
+            yield Dialogue(f"cornell/{number}", "cornell", f"cornell/{fields[2]}", merge_turns(messages))
+
+
+def daily_dialog(document: Document) -> Iterator[Dialogue]:
+    for number, line in enumerate(document.lines()):
+        utterances = tuple(turn.strip() for turn in line.split("__eou__") if turn.strip())
+        if utterances:
+            id = f"dailydialog/{document.stem}/{number}"
+            yield Dialogue(id, "dailydialog", id, utterances)
+
+
+def self_dialogue(document: Document) -> Iterator[Dialogue]:
+    """The self-dialogue corpus as its crowd workers handed it in: a row a dialogue, sentences in numbered columns."""
+    rows = csv.DictReader(f"{line}\n" for line in document.lines())
+    columns = sorted((name for name in rows.fieldnames or () if name.startswith("Answer.sentence")), key=_number_at_end)
+    for number, row in enumerate(rows):
+        if not row.get("Reject"):
+            sentences = (row[column] or "" for column in columns)
+            id = f"self_dialogue/{row.get('AssignmentId') or f'{document.name}/{number}'}"
+            yield Dialogue(id, "self_dialogue", id, tuple(text.strip() for text in sentences if text.strip("{} ")))
+
+
+def _number_at_end(name: str) -> int:
+    return int(regex.search(r"\d*$", name)[0] or 0)
+
+
+def parlai(document: Document) -> Iterator[Dialogue]:
+    """ParlAI's text: `text:…<tab>labels:…<tab>episode_done:True`."""
+    turns: list[str] = []
+    episode = 0
+    for line in document.lines():
+        fields = dict(part.split(":", 1) for part in line.split("\t") if ":" in part)
+        turns += _without_persona(fields.get("text", "").split(r"\n"))
+        turns += (fields.get("labels") or fields.get("eval_labels") or "").split("|")[:1]
+        if fields.get("episode_done") == "True" or len(turns) > MAX_LINES_A_DIALOGUE:
+            yield numbered(document, episode, turns)
+            turns, episode = [], episode + 1
+    if turns:
+        yield numbered(document, episode, turns)
+
+
+def parlai_numbered(document: Document) -> Iterator[Dialogue]:
+    """ParlAI's older text: `1 question<tab>answer`, the number beginning again with each dialogue."""
+    turns: list[str] = []
+    episode = 0
+    for line in document.lines():
+        number, _, rest = line.partition(" ")
+        if number == "1" and turns:
+            yield numbered(document, episode, turns)
+            turns, episode = [], episode + 1
+        if "\t" in rest:  # a line without an answer is background, such as a persona
+            turns += rest.split("\t")[:2]
+    if turns:
+        yield numbered(document, episode, turns)
+
+
+def _without_persona(lines: Iterable[str]) -> list[str]:
+    spoken = [line for line in lines if not line.startswith(("your persona:", "partner's persona:"))]
+    return [" ".join(spoken)]
