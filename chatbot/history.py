@@ -938,7 +938,7 @@ def _review(session: Session, turn: Turn, conversation: Conversation) -> Review:
     )
 
 
-def _ancestors(session: Session, lowest: str | None, count: int) -> Sequence[Row[Any]]:
+def _ancestors(session: Session, lowest: str | None, count: int) -> Sequence[Any]:
     """Speaker, text and checkpoint of the turn `lowest` and those above it, nearest first, and the second one's state.
 
     The cost depends on `count`, never on the length of the conversation.

@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterator
 from contextlib import suppress
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -134,16 +135,17 @@ def index(where: str, prepared: Path, sources: tuple[str, ...]) -> None:
     delete it to do without.
     """
     from rich.console import Console
-    from rich.progress import track
 
     from chatbot.checkpoint import load_checkpoint
+    from chatbot.processor import step_back
     from chatbot.retrieval import PERMISSIVE, index_file, index_responses
+    from data.progress import track
 
-    console = Console(stderr=True)
+    step_back()
     with told_to_user(ValueError):
         checkpoint = load_checkpoint(where)
         allowed = (*PERMISSIVE, *sources)
-        count = index_responses(checkpoint, prepared, allowed, lambda items, what: track(items, what, console=console))
+        count = index_responses(checkpoint, prepared, allowed, partial(track, console=Console(stderr=True)))
     click.echo(f"{checkpoint.id} knows {count:,} responses, kept in {index_file(checkpoint)}.")
     click.echo("A server that is running takes them at its next start.")
 

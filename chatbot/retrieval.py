@@ -31,6 +31,7 @@ from chatbot.checkpoint import Checkpoint
 from chatbot.decoding.utterances import encode_utterances
 from chatbot.home import home
 from chatbot.model import HRED
+from chatbot.processor import FreeCores, autocast, fastest_precision
 from chatbot.shelf import CheckpointError
 from data.store import TokenStore
 from data.tokenizer import JOINER
@@ -183,8 +184,10 @@ def _index(checkpoint: Checkpoint, responses: Sequence[tuple[int, ...]], track: 
     model = checkpoint.model
     left = torch.linalg.svd(model.relevance_map.weight.double(), full_matrices=False)[0]  # (D, min(D, S))
     projection = left[:, :_PROJECTED].float()
-    starts = track(range(0, len(responses), _BATCH), "Encoding responses")
-    vectors = [_project(model, responses[start : start + _BATCH], projection) for start in starts]
+    starts, cores, vectors = track(range(0, len(responses), _BATCH), "Encoding responses"), FreeCores(), []
+    for start in starts:
+        cores.look()
+        vectors.append(_project(model, responses[start : start + _BATCH], projection))
     parts = {
         "tokens": np.concatenate([np.array(ids, np.int32) for ids in responses]),
         "offsets": np.cumsum([0, *map(len, responses)], dtype=np.int64),
@@ -195,8 +198,8 @@ def _index(checkpoint: Checkpoint, responses: Sequence[tuple[int, ...]], track: 
 
 
 def _project(model: HRED, responses: Sequence[Sequence[int]], projection: Tensor) -> np.ndarray:
-    """(n, P) in float16; bfloat16 products are three times as fast, and good enough to find what is then scored."""
-    with torch.autocast("cpu", torch.bfloat16):
+    """(n, P) in float16; products in bfloat16 too are good enough to find what is then scored."""
+    with autocast(fastest_precision()):
         vectors = encode_utterances(model, responses)
     return (vectors.float() @ projection).half().numpy()
 

@@ -85,10 +85,12 @@ def fetch(name: str, into: Path) -> None:
 @contextmanager
 def _progress(what: str, console: "Console") -> Iterator[Callable[[int, int], None]]:
     """A bar with the time left, on stderr; gives the function that moves it."""
-    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
+    from rich.progress import BarColumn, DownloadColumn, TextColumn, TimeRemainingColumn, TransferSpeedColumn
+
+    from data.progress import LoggedProgress
 
     columns = (TextColumn(what), BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console) as bar:
+    with LoggedProgress(*columns, console=console) as bar:
         task = bar.add_task(what, total=None)
         yield lambda done, total: bar.update(task, completed=done, total=total)
 

@@ -18,18 +18,20 @@ from typing import Any
 import numpy as np
 import torch
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from chatbot.checkpoint import load_checkpoint, save_checkpoint
 from chatbot.model import HRED
+from chatbot.processor import Choice, autocast, chosen
 from data.batches import Batch, batches, make_batch, windows
+from data.progress import LoggedProgress
 from data.store import TokenStore
 from data.vocabulary import Vocabulary
 from training.config import AdversarialConfig, StageConfig
 from training.discriminator import HUMAN, MACHINE, Discriminator, ends, random_beginnings
-from training.loop import autocast, descend, perplexities
+from training.loop import descend, perplexities
 from training.measures import distinct
 from training.objective import Objective
 from training.policy import Replies, make_critic, policy_loss, sample, unpacked
@@ -90,12 +92,12 @@ class AdversarialStage:
         train: TokenStore,
         validation: TokenStore,
         folder: Path,
-        precision: str,
+        precision: Choice,
         seed: int,
     ) -> None:
         self.config, self.model, self.vocabulary = config, model.requires_grad_(True), vocabulary
         self.train, self.validation = train, validation
-        self.folder, self.precision, self.seed = folder, precision, seed
+        self.folder, self.precision, self.seed = folder, chosen(precision), seed
         cuts = windows(train, config.max_turns)
         self._windows = cuts[cuts[:, 2] - cuts[:, 1] > 1]
         if not (len(self._windows) and len(validation)):
@@ -125,6 +127,7 @@ class AdversarialStage:
 
     def run(self, console: Console) -> HRED:
         """Trains to the end of the stage and returns the model it keeps; Ctrl-C as in `training.loop.Stage.run`."""
+        console.print(f"adversarial: multiplies in {self.precision}.")
         with _progress(console, self.config.rounds) as show:
             go_through(self._steps(console, show), self._save)
         return load_checkpoint(self.folder / "kept").model.requires_grad_(True)
@@ -206,7 +209,9 @@ class AdversarialStage:
         position.is_stopped = figures["perplexity"] > config.worst_perplexity * position.best_perplexity
         add_row(self.folder, asdict(position) | figures, "round")
         if not position.is_stopped:
-            metrics = {"stage": "adversarial", "rounds": position.round, "validation": figures}
+            metrics = {
+                "stage": "adversarial", "rounds": position.round, "precision": self.precision, "validation": figures
+            }  # fmt: skip
             save_checkpoint(self.folder / "kept", self.model, self.vocabulary, metrics)
         console.print(
             f"adversarial: round {position.round}, perplexity {figures['perplexity']:.1f}; "
@@ -273,6 +278,6 @@ class AdversarialStage:
 def _progress(console: Console, rounds: int) -> Iterator[Callable[[int], None]]:
     """A bar with the time left; what it yields moves it to a round."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, speed_estimate_period=120) as progress:
+    with LoggedProgress(*columns, console=console) as progress:
         task = progress.add_task("adversarial", total=rounds)
         yield lambda round_: progress.update(task, completed=round_)

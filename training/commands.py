@@ -1,9 +1,9 @@
 """`chatbot train`, `word2vec`, `judges`, `evaluate`, `adversuc`, `results`, and those of training.retrain_commands."""
 
-from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 import click
 
@@ -14,8 +14,6 @@ from training.retrain_commands import commands as retraining
 if TYPE_CHECKING:
     from training.adversuc import Decoding
     from training.config import CorpusConfig
-
-Item = TypeVar("Item")
 
 
 @click.command()
@@ -28,9 +26,11 @@ def train(context: click.Context, recipe: Path) -> None:
     """
     from rich.console import Console
 
+    from chatbot.processor import step_back
     from training.config import read_recipe
     from training.train import train as follow
 
+    step_back()
     try:
         with told_to_user(ValueError):
             steps = read_recipe(recipe)
@@ -128,11 +128,11 @@ def evaluate(
     each figure means stands in docs/evaluation.md.
     """
     from rich.console import Console
-    from rich.progress import Progress
 
     from chatbot.checkpoint import load_checkpoint
     from chatbot.reply import DEFAULT
     from chatbot.retrieval import open_responses
+    from data.progress import track
     from training.evaluate import evaluate as measure
     from training.evaluation_report import picture_of, save, table_of
     from training.heldout import read_dialogues
@@ -151,12 +151,8 @@ def evaluate(
         if retrieved and responses is None:
             raise UserError(f"{loaded.id} has no index of responses; make one with `chatbot models index`.")
         dialogues = read_dialogues(corpus, lambda name, reason: click.echo(f"Skipped in {name}: {reason}.", err=True))
-        with Progress(console=Console(stderr=True)) as bar:
-
-            def track(items: Sequence[Item], what: str) -> Iterable[Item]:
-                return bar.track(items, description=what)
-
-            found = measure(loaded, dialogues, contexts, seed, jury, decoding, responses, track)
+        shown = partial(track, console=Console(stderr=True))
+        found = measure(loaded, dialogues, contexts, seed, jury, decoding, responses, shown)
         report = {"corpus": str(corpus), **found.report}
         save(report, found.turns, out, replies)
     Console().print(table_of(report))
@@ -190,19 +186,16 @@ def adversuc(
     import json
 
     from rich.console import Console
-    from rich.progress import Progress
 
     from chatbot.checkpoint import load_checkpoint
+    from data.progress import track
     from training.adversuc import adversuc as measure
     from training.adversuc import table_of
 
-    with told_to_user(ValueError), Progress(console=Console(stderr=True)) as bar:
-
-        def track(items: Sequence[Item], what: str) -> Iterable[Item]:
-            return bar.track(items, description=what)
-
+    with told_to_user(ValueError):
         _demand_writable(out)
-        report = measure(load_checkpoint(checkpoint), prepared, corpus, decoding, contexts, seed, track)
+        shown = partial(track, console=Console(stderr=True))
+        report = measure(load_checkpoint(checkpoint), prepared, corpus, decoding, contexts, seed, shown)
         if out is not None:
             out.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
     Console().print(table_of(report))

@@ -10,6 +10,7 @@ from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 
 from chatbot.model import Kind
+from chatbot.processor import Choice
 from chatbot.recurrent import CellName
 from training.objective import Schedule
 
@@ -125,7 +126,7 @@ class Recipe:
     word2vec: Word2VecConfig | None = None
     model: NetworkConfig = Field(default_factory=NetworkConfig)
     start: str = ""
-    precision: Literal["bfloat16", "float32"] = "bfloat16"
+    precision: Choice = "auto"
     seed: Annotated[int, Field(ge=0, lt=2**32, strict=True)] = 0
 
     def __post_init__(self) -> None:

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from chatbot.model import HRED, ModelConfig
+from chatbot.processor import autocast, fastest_precision
 from data.batches import batches
 from data.store import TokenStore
 from training.config import NetworkConfig, Recipe
@@ -106,7 +107,7 @@ def _speed(plan: Plan, corpus: str) -> float:
     store, order = TokenStore.open(plan.prepared / corpus / "train"), np.random.default_rng(0)
     learned, started = 0, 0.0
     for step, batch in enumerate(islice(batches(store, _batch_size(plan.size, corpus), 12, order), _TIMED_STEPS)):
-        with torch.autocast("cpu", torch.bfloat16):
+        with autocast(fastest_precision()):
             Objective(relevance_weight=0.2)(model, batch).total.backward()
         if step == 0:
             started = time.monotonic()  # the first pays for what is set up once

@@ -8,19 +8,21 @@ import math
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
 from torch import Tensor, nn
 
 from chatbot.checkpoint import load_checkpoint, save_checkpoint
 from chatbot.model import HRED
+from chatbot.processor import Choice, autocast, chosen
 from data.batches import Batch, batches, streams
+from data.progress import LoggedProgress
 from data.store import TokenStore
 from data.vocabulary import Vocabulary
 from training.config import StageConfig
@@ -65,12 +67,12 @@ class Stage:
         train: TokenStore,
         validation: TokenStore,
         folder: Path,
-        precision: str,
+        precision: Choice,
         seed: int,
     ) -> None:
         self.name, self.config, self.model, self.vocabulary = name, config, model, vocabulary
         self.train, self.validation = train, validation
-        self.folder, self.precision, self.seed = folder, precision, seed
+        self.folder, self.precision, self.seed = folder, chosen(precision), seed
         self.objective = Objective(
             config.word_dropout,
             config.context_dropout,
@@ -107,6 +109,7 @@ class Stage:
         Ctrl-C ends it by KeyboardInterrupt once the step or the validation under way is done and saved; a second
         Ctrl-C does so at once, and the stage then goes on from its last save.
         """
+        console.print(f"{self.name}: multiplies in {self.precision}.")
         with _progress(console, self.name, self.config.target_tokens) as show:
             go_through(self._steps(console, show, watch), self._save)
         return load_checkpoint(self.folder / "kept").model.requires_grad_(True)
@@ -202,7 +205,10 @@ class Stage:
         position.validations_without_better = 0 if better else position.validations_without_better + 1
         position.best_perplexity = min(figures["perplexity"], position.best_perplexity)
         if better or self.config.keep == "last":
-            metrics = {"stage": self.name, "target_tokens": position.target_tokens, "validation": figures}
+            metrics = {
+                "stage": self.name, "target_tokens": position.target_tokens, "precision": self.precision,
+                "validation": figures,
+            }  # fmt: skip
             save_checkpoint(self.folder / "kept", self.model, self.vocabulary, metrics)
 
     def _record(self, figures: dict[str, float]) -> None:
@@ -217,11 +223,6 @@ class Stage:
     def _save(self) -> None:
         carried_on = {} if self._last_states is None else {"last_states": self._last_states}
         save_latest(self.folder, self.position, self._parts, carried_on)
-
-
-def autocast(precision: str) -> AbstractContextManager[object]:
-    """Products in bfloat16 where that is the precision."""
-    return torch.autocast("cpu", torch.bfloat16) if precision == "bfloat16" else nullcontext()
 
 
 def descend(optimiser: torch.optim.Optimizer, clipped: nn.Module, norm: float, folder: Path) -> None:
@@ -324,15 +325,17 @@ def _progress(console: Console, name: str, target_tokens: int) -> Iterator[Calla
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
-        TextColumn("{task.percentage:>3.0f}%  {task.fields[speed]:,.0f} tokens/s  {task.fields[perplexity]}"),
+        TextColumn("{task.percentage:>3.0f}%  {task.fields[speed]:,.0f} tokens/s on {task.fields[threads]} threads"),
+        TextColumn("{task.fields[perplexity]}"),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, console=console, speed_estimate_period=120) as progress:
-        task = progress.add_task(name, total=target_tokens, speed=0.0, perplexity="")
+    with LoggedProgress(*columns, console=console) as progress:
+        task = progress.add_task(name, total=target_tokens, speed=0.0, threads=torch.get_num_threads(), perplexity="")
 
         def show(position: Position) -> None:
             best = f"perplexity {position.best_perplexity:.1f}" if math.isfinite(position.best_perplexity) else ""
             speed = position.target_tokens / max(position.seconds, 1e-9)
-            progress.update(task, completed=position.target_tokens, speed=speed, perplexity=best)
+            threads = torch.get_num_threads()
+            progress.update(task, completed=position.target_tokens, speed=speed, threads=threads, perplexity=best)
 
         yield show

@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 import torch
 from rich.console import Console
-from rich.progress import track
 
 from chatbot.model import HRED, ModelConfig
 from data.batches import make_batch
+from data.progress import track
 from data.vocabulary import SPECIALS
 from training.objective import Objective
 
@@ -70,7 +70,7 @@ def _learned(network: dict[str, Any], steps: int, rate: float, seed: int, consol
     model, objective = HRED(sizes), Objective()
     optimiser = torch.optim.Adam(model.parameters(), lr=rate)
     falling = torch.optim.lr_scheduler.LinearLR(optimiser, 1.0, 0.02, steps)
-    for _ in track(range(steps), f"seed {seed}, learning rate {rate}", console=console):
+    for _ in track(range(steps), f"seed {seed}, learning rate {rate}", console):
         dialogues = [dialogue(int(k), random) for k in (FARTHEST + 1) ** random.random(_BATCH)]
         objective(model, make_batch(dialogues)).total.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), _CLIP_NORM)

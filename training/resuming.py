@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from chatbot.checkpoint import in_layers, save_weights
+from chatbot.processor import FreeCores
 
 SAVE_SECONDS = 120  # between two saves, at the most
 
@@ -73,9 +74,10 @@ def go_through(steps: Iterable[bool], save: Callable[[], None]) -> None:
 
     Ctrl-C ends it by KeyboardInterrupt once the step under way is done and saved, pressed again at once.
     """
-    last_save = time.monotonic()
+    last_save, cores = time.monotonic(), FreeCores()
     with _patient_ctrl_c() as pressed:
         for must_be_saved in steps:
+            cores.look()
             if must_be_saved or pressed() or time.monotonic() - last_save > SAVE_SECONDS:
                 save()
                 last_save = time.monotonic()

@@ -37,6 +37,7 @@ from chatbot.forgetting import hash_of, remove
 from chatbot.history import History
 from chatbot.home import home
 from chatbot.model import HRED
+from chatbot.processor import autocast
 from chatbot.retrieval import inherit_responses
 from chatbot.shelf import CheckpointError, live_id, promote, promotions
 from chatbot.state_map import add_map
@@ -50,7 +51,7 @@ from training.blending import best_blend
 from training.config import StageConfig
 from training.gate import HeldOut, Margins, Probe, Verdict, judge
 from training.lessons import Taught, cleaned, of_conversation, read_logs, write_stores
-from training.loop import Position, Stage, autocast, perplexities
+from training.loop import Position, Stage, perplexities
 from training.new_words import Said, grown, new_words
 from training.objective import Losses, distillation
 from training.rewording import Rewording
@@ -435,7 +436,7 @@ def _stage_in(folder: Path, config: RetrainConfig, parent: Checkpoint) -> Retrai
         train=train,
         validation=validation,
         folder=folder / "stage",
-        precision="bfloat16",
+        precision="auto",
         seed=config.seed,
     )
 

@@ -51,10 +51,12 @@ def retrain(
     from sqlalchemy.exc import SQLAlchemyError
 
     from chatbot.history import DEFAULT_DATABASE, DatabaseError, open_history
+    from chatbot.processor import step_back
     from training.gate import Margins
     from training.retrain import RetrainConfig
     from training.retrain import retrain as follow
 
+    step_back()
     console = Console(stderr=True)
     config = RetrainConfig(
         logs=logs,

@@ -12,11 +12,11 @@ from pathlib import Path
 
 import torch
 from rich.console import Console
-from rich.progress import Progress
 
 from chatbot.checkpoint import load_checkpoint, save_checkpoint
 from chatbot.model import HRED, ModelConfig
 from chatbot.state_map import add_map
+from data.progress import LoggedProgress
 from data.store import TokenStore
 from data.vocabulary import Vocabulary
 from data.word_vectors import embeddings_for, load_word_vectors
@@ -127,7 +127,7 @@ def _start_words(model: HRED, vocabulary: Vocabulary, recipe: Recipe, console: C
 
 def word2vec(prepared: Path, vocabulary: Vocabulary, out: Path, size: int, epochs: int, console: Console) -> None:
     """Trains word vectors with a progress bar. Raises ValueError where there are no words."""
-    with Progress(console=console) as progress:
+    with LoggedProgress(console=console) as progress:
         task = progress.add_task("word2vec", total=epochs)
         train_word2vec(prepared, vocabulary, out, size, epochs, lambda done: progress.update(task, completed=done))
 
