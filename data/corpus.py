@@ -1,6 +1,6 @@
 """Files of a corpus, wherever they lie: in folders, compressed, or inside archives.
 
-Knows bytes and their encoding, not what the text means.
+Knows bytes, not what the text means.
 """
 
 import codecs
@@ -14,11 +14,12 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path, PurePath
 from typing import IO, Any, BinaryIO
 
-import charset_normalizer
+from data.encoding import UnknownEncodingError, encoding_of
 
 HEAD_BYTES = 1 << 16
 MAX_DOCUMENT_BYTES = 1 << 28  # a file that must be read whole
 MAX_LINE_CHARACTERS = 1 << 24
+_BAD = "\ufffd"  # what stands for bytes that are no text
 
 _COMPRESSED: dict[str, Callable[..., Any]] = {".gz": gzip.open, ".xz": lzma.open}
 BROKEN = (EOFError, OSError, lzma.LZMAError, zlib.error, tarfile.TarError, zipfile.BadZipFile, RuntimeError)
@@ -31,17 +32,20 @@ class DocumentError(ValueError):
 class Document:
     """One file of a corpus, read from its start: `head`, then `lines()` or `text()`, once.
 
-    Raises DocumentError where the file is empty or binary, and later where it turns out to be truncated.
+    Bytes that are no text in the file's encoding become U+FFFD, which cleaning leaves out. Raises DocumentError where
+    the file is empty, binary or of unknown encoding, and later where it turns out to be truncated.
     """
 
     def __init__(self, name: str, stream: IO[bytes]) -> None:
         self.name = name
-        self.too_long: list[int] = []  # numbers of the lines that were skipped, as far as `lines` has come
+        # What was met so far: the lines that were skipped, and the first one with bytes that are no text (from 1).
+        self.too_long: list[int] = []
+        self.first_damaged: int | None = None
         self._stream = stream
         self._head = self._read(HEAD_BYTES)
         if not self._head.strip():
             raise DocumentError("empty")
-        self.encoding = encoding_of(self._head)
+        self._encoding = _encoding_of(self._head)
 
     @property
     def stem(self) -> str:
@@ -51,7 +55,7 @@ class Document:
     @property
     def head(self) -> str:
         """The first 64 KiB of text."""
-        return codecs.getincrementaldecoder(self.encoding)("replace").decode(self._head)
+        return codecs.getincrementaldecoder(self._encoding)("replace").decode(self._head)
 
     def lines(self) -> Iterator[str]:
         """Lines without their ends; memory does not grow with the file.
@@ -59,24 +63,43 @@ class Document:
         A line of over MAX_LINE_CHARACTERS comes empty, and its number, from 1, goes to `too_long`.
         """
         rest, number, skips = "", 0, False
-        for text in codecs.iterdecode(self._blocks(), self.encoding, errors="replace"):
+        for text in self._texts():
             *lines, rest = (rest + text).split("\n")
             for line in lines:
+                number += 1
+                self._look_for_damage(line, number)
                 yield "" if skips else line.rstrip("\r")
                 skips = False
-            number += len(lines)
             if len(rest) > MAX_LINE_CHARACTERS and not skips:
                 self.too_long.append(number + 1)
                 skips = True
             rest = "" if skips else rest
         if rest:
+            self._look_for_damage(rest, number + 1)
             yield rest
 
     def text(self, limit: int = MAX_DOCUMENT_BYTES) -> str:
         """The whole file of at most so many bytes with plain line ends, for what cannot be read line by line."""
         content = b"".join(self._blocks(limit))
-        encoding = encoding_of(content)
-        return content.decode(encoding, "replace").replace("\r\n", "\n").replace("\r", "\n")
+        text = content.decode(_encoding_of(content), "replace").replace("\r\n", "\n").replace("\r", "\n")
+        self._look_for_damage(text, 1)
+        return text
+
+    def _look_for_damage(self, text: str, number: int) -> None:
+        """Notes the first bad line of a text that begins with the line of this number."""
+        if self.first_damaged is None and (place := text.find(_BAD)) >= 0:
+            self.first_damaged = number + text.count("\n", 0, place)
+
+    def _texts(self) -> Iterator[str]:
+        """The blocks as text; where they are ASCII at first, the encoding is told by the first one that is not."""
+        decoder = codecs.getincrementaldecoder(self._encoding)("replace")
+        is_told = self._encoding != "utf-8" or not self._head.isascii()
+        for block in self._blocks():
+            if not is_told and not block.isascii():
+                decoder = codecs.getincrementaldecoder(_encoding_of(block))("replace")
+                is_told = True
+            yield decoder.decode(block)
+        yield decoder.decode(b"", final=True)
 
     def _blocks(self, limit: int | None = None) -> Iterator[bytes]:
         block, size = self._head, 0
@@ -94,50 +117,11 @@ class Document:
             raise DocumentError("truncated or damaged") from error
 
 
-def encoding_of(content: bytes) -> str:
-    """The encoding of text that may be cut in mid-character at its end.
-
-    Raises DocumentError where the bytes are no text at all.
-    """
-    for mark, name in (
-        (codecs.BOM_UTF8, "utf-8-sig"),
-        (codecs.BOM_UTF32_LE, "utf-32"),
-        (codecs.BOM_UTF16_LE, "utf-16"),
-        (codecs.BOM_UTF16_BE, "utf-16"),
-    ):
-        if content.startswith(mark):
-            return name
-    if content.count(0) > len(content) // 4:
-        # English in UTF-16 without a mark: every other byte is zero.
-        if content[1::2].count(0) > 0.7 * len(content[1::2]) and content[::2].count(0) == 0:
-            return "utf-16-le"
-        if content[::2].count(0) > 0.7 * len(content[::2]) and content[1::2].count(0) == 0:
-            return "utf-16-be"
-    if _is_binary(content):
-        raise DocumentError("binary, not text")
-    return "utf-8" if _is_utf8(content) else _legacy_encoding(content)
-
-
-def _is_binary(content: bytes) -> bool:
-    control = sum(content.count(byte) for byte in (*range(7), *range(14, 27)))
-    return control > len(content) // 100
-
-
-def _is_utf8(content: bytes) -> bool:
+def _encoding_of(content: bytes) -> str:
     try:
-        codecs.getincrementaldecoder("utf-8")().decode(content)
-    except UnicodeDecodeError:
-        return False
-    return True
-
-
-def _legacy_encoding(content: bytes) -> str:
-    """cp1252, in which English was mostly written, unless foreign bytes abound and speak for another."""
-    high = sum(byte > 127 for byte in content[:HEAD_BYTES])
-    if high * 10 < min(len(content), HEAD_BYTES):
-        return "cp1252"
-    best = charset_normalizer.from_bytes(content[:HEAD_BYTES]).best()
-    return best.encoding if best else "cp1252"
+        return encoding_of(content)
+    except UnknownEncodingError as error:
+        raise DocumentError(str(error)) from error
 
 
 class Corpus:

@@ -54,8 +54,8 @@ class Film:
 class DialogueReader:
     """Reads documents of any known format; `dropped[source]` counts the lines that could not be read, by reason.
 
-    `first_bad` has the name of each document with such lines and the number of its first, from 1 (in a list, of the
-    first entry).
+    `first_bad` has the name of each document with such lines, or with bytes that are no text, and the number of its
+    first, from 1 (in a list, of the first entry).
     """
 
     max_gap: float = 1.0  # seconds between two subtitles of one pair
@@ -75,6 +75,8 @@ class DialogueReader:
         finally:
             for number in document.too_long:
                 self._bad(document, number, "line of over 16 million characters")
+            if document.first_damaged:
+                self._name(document, document.first_damaged)
         if not found and document not in [half for half, _ in self._cornell.values()]:
             raise DocumentError("holds no dialogue")
 
@@ -122,6 +124,9 @@ class DialogueReader:
 
     def _bad(self, document: Document, number: int, reason: str) -> None:
         self.dropped.setdefault(document.stem, Counter())[reason] += 1
+        self._name(document, number)
+
+    def _name(self, document: Document, number: int) -> None:
         self.first_bad[document.name] = min(number, self.first_bad.get(document.name, number))
 
     def _subtitles(self, document: Document) -> Iterator[Film]:
