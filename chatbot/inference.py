@@ -3,10 +3,10 @@
 Two thirds of a reply's arithmetic choose words: readouts (N, E) against all V of them. That product need only be good
 enough to tell which words can win, so it is taken in few bits; the likeliest are then multiplied again, exactly. In 8
 bits a weight has one scale for each output (W_o = scale_o * integer); a row of inputs is brought to [-1, 1] by its own
-largest value and rounded to 1/127 (Jacob et al., CVPR 2018, without its calibration). No row's scale looks at its
-neighbours, so a reply is the same whatever else is in the batch. What the decoder remembers until its reply ends may be
-multiplied in bfloat16; what is remembered of the dialogue stays in float32, for an error there would grow from turn to
-turn.
+largest value and rounded to 1/127 (Jacob et al., CVPR 2018, without its calibration), or to 1/64 where the processor
+adds pairs of products in 16 bits, which overflow otherwise. No row's scale looks at its neighbours, so a reply is the
+same whatever else is in the batch. What the decoder remembers until its reply ends may be multiplied in bfloat16; what
+is remembered of the dialogue stays in float32, for an error there would grow from turn to turn.
 
 Shapes: N rows, I inputs, O outputs; for the rest see `chatbot.model` and `chatbot.recurrent`.
 """
@@ -88,10 +88,26 @@ class Int8Product(Product):
 
     def forward(self, rows: Tensor) -> Tensor:
         scale = rows.abs().amax(dim=1, keepdim=True).clamp_(min=1e-9)  # (N, 1)
-        product = torch.ops.quantized.linear_with_input_q_dq_qweight_dq_output_fp32(
-            rows / scale, 1 / 127, 128, self.weight
-        )
+        product = _product_int8(rows / scale, self.weight, _most_level())
         return torch.addcmul(self.bias, product, scale, out=product)
+
+
+def _product_int8(rows: Tensor, weight: object, most: int) -> Tensor:
+    """Inputs of [-1, 1] (N, I), rounded to 1/most, and packed weights -> (N, O)."""
+    product: Tensor = torch.ops.quantized.linear_with_input_q_dq_qweight_dq_output_fp32(
+        rows, 1 / most, most + 1, weight
+    )
+    return product
+
+
+@cache
+def _most_level() -> int:
+    """The largest integer that an input is rounded to, at which the processor's sums do not overflow.
+
+    Without VNNI instructions two products of 8 bits are added in 16, where 255 * 127 * 2 has no room.
+    """
+    product = _product_int8(torch.ones(1, 64), _packed_int8(torch.ones(8, 64)), 127)
+    return 127 if torch.allclose(product, torch.full((1, 8), 64.0)) else 64
 
 
 def _packed_int8(weight: Tensor) -> object:
@@ -189,12 +205,18 @@ def fastest(products: tuple[type[Product], ...]) -> type[Product]:
     rows, inputs, outputs = _TRIAL
     numbers, weight, bias = torch.rand(rows, inputs), torch.rand(outputs, inputs), torch.rand(outputs)
     seconds = {}
-    for product in products:
-        try:
-            seconds[product] = _seconds(product(weight, bias), numbers)
-        except (RuntimeError, AttributeError):  # this processor, or this build of torch, cannot
-            continue
+    for product in filter(is_possible, products):
+        seconds[product] = _seconds(product(weight, bias), numbers)
     return min(seconds, key=seconds.__getitem__)
+
+
+def is_possible(product: type[Product]) -> bool:
+    """Whether this processor, with this build of torch, can take it."""
+    try:
+        product(torch.ones(8, 8), torch.ones(8))(torch.ones(1, 8))
+    except (RuntimeError, AttributeError):
+        return False
+    return True
 
 
 def _seconds(trial: Product, numbers: Tensor) -> float:

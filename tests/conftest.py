@@ -1,6 +1,7 @@
 """Fixtures shared by the tests: databases of both kinds, and real servers in processes of their own."""
 
 import os
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -8,6 +9,10 @@ from typing import Any
 # The tests' models are tiny: a second thread costs them more than it brings, above all on a busy machine. Set before
 # anything loads torch, and inherited by the servers and commands that the tests start.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+# Nothing that lies in the checkout's `var`, such as an index of responses, changes what a test sees.
+_home = tempfile.TemporaryDirectory(prefix="chatbot-home-")
+os.environ["CHATBOT_HOME"] = _home.name
 
 import pytest
 from playwright.sync_api import Browser, BrowserContext

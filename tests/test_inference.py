@@ -13,10 +13,26 @@ from chatbot.decoding.continuations import largest
 from chatbot.decoding.offline import decode
 from chatbot.decoding.utterances import log_probabilities
 from chatbot.engine import ChatEngine
-from chatbot.inference import EXACT, ROUGH, Bfloat16Product, Int8Product, PackedHRED, PackedProduct, fastest, prepare
+from chatbot.inference import (
+    BRIEF,
+    EXACT,
+    ROUGH,
+    Bfloat16Product,
+    Int8Product,
+    PackedHRED,
+    PackedProduct,
+    Product,
+    fastest,
+    is_possible,
+    prepare,
+)
 from chatbot.model import HRED
 from chatbot.reply import DEFAULT, GREEDY, DecodingConfig, ReplyRequest
 from tests.tiny_checkpoint import tiny_checkpoint, tiny_model
+
+# What this processor can do: without its instructions for bfloat16 an engine has that much less to choose among.
+ROUGH_HERE = [product for product in ROUGH if is_possible(product)]
+BRIEF_HERE = Bfloat16Product if is_possible(Bfloat16Product) else PackedProduct
 
 
 def states_of(model: HRED, count: int, seed: int = 0) -> Tensor:
@@ -40,22 +56,22 @@ def test_a_prepared_network_of_any_kind_gives_what_the_model_gives(kind: str, ce
     torch.testing.assert_close(packed.decode_step(tokens, memory, packed.feed(states)), expected)
 
 
-@pytest.mark.parametrize("product", ROUGH)
+@pytest.mark.parametrize("product", ROUGH_HERE)
 def test_a_rough_product_is_near_and_a_row_has_the_same_in_any_company(product: type) -> None:
     random = torch.Generator().manual_seed(0)
     rows, weight = torch.randn(64, 300, generator=random), torch.randn(500, 300, generator=random)
     rows *= torch.logspace(-2, 2, 64)[:, None]  # some rows far larger than others
     bias = torch.randn(500, generator=random)
     found, exact = product(weight, bias)(rows), rows @ weight.T + bias
-    assert ((found - exact).norm(dim=1) / exact.norm(dim=1)).max() < 0.02
+    assert ((found - exact).norm(dim=1) / exact.norm(dim=1)).max() < 0.025  # in bytes at 64 levels it is 0.02
     alone = torch.cat([product(weight, bias)(row) for row in rows.split(1)])
     torch.testing.assert_close(found, alone)
 
 
-@pytest.mark.parametrize("product", ROUGH)
+@pytest.mark.parametrize("product", ROUGH_HERE)
 def test_the_likeliest_words_have_the_models_own_probabilities(product: type) -> None:
     model = tiny_model(500)
-    packed = PackedHRED(model, PackedProduct, Bfloat16Product, product)
+    packed = PackedHRED(model, PackedProduct, BRIEF_HERE, product)
     readouts = torch.randn(20, model.config.embedding_size, generator=torch.Generator().manual_seed(0))
     exact, found = model.logits(readouts), packed.logits(readouts)
     values, words = exact.topk(3, dim=1)
@@ -64,7 +80,7 @@ def test_the_likeliest_words_have_the_models_own_probabilities(product: type) ->
     assert 0 < (found - exact).abs().max() < 0.1 * exact.std()
 
 
-@pytest.mark.parametrize("product", ROUGH)
+@pytest.mark.parametrize("product", ROUGH_HERE)
 @pytest.mark.parametrize("config", [GREEDY, DecodingConfig(method="beam", max_tokens=12)])
 def test_a_reply_is_word_for_word_the_models(product: type, config: DecodingConfig) -> None:
     model = tiny_model(500)
@@ -72,12 +88,13 @@ def test_a_reply_is_word_for_word_the_models(product: type, config: DecodingConf
     plain = decode(model, states, config)
     packed = decode(PackedHRED(model, PackedProduct, PackedProduct, product), states, config)
     same = [one[0].ids == other[0].ids for one, other in zip(plain, packed, strict=True)]
-    assert sum(same) >= 29  # two words may be as likely as each other
+    # Two words may be as likely as each other, and so may two hypotheses, whose sums hold the error of every word.
+    assert sum(same) >= (29 if config is GREEDY else 26)
 
 
-@pytest.mark.parametrize("product", ROUGH)
+@pytest.mark.parametrize("product", ROUGH_HERE)
 def test_a_seed_fixes_the_samples_whatever_else_is_in_the_batch(product: type) -> None:
-    packed = PackedHRED(tiny_model(500), PackedProduct, Bfloat16Product, product)
+    packed = PackedHRED(tiny_model(500), PackedProduct, BRIEF_HERE, product)
     states = states_of(packed, 12)
     together = decode(packed, states, DEFAULT)
     apart = decode(packed, states, DEFAULT, max_batch=5)
@@ -87,13 +104,13 @@ def test_a_seed_fixes_the_samples_whatever_else_is_in_the_batch(product: type) -
 @pytest.mark.parametrize("kind", ["hred", "seq2seq", "language-model"])
 def test_what_is_remembered_of_a_dialogue_is_exact_whatever_replies_are_written_with(kind: str) -> None:
     model = tiny_model(40, kind=kind)
-    packed = PackedHRED(model, PackedProduct, Bfloat16Product, Int8Product)
+    packed = PackedHRED(model, PackedProduct, BRIEF_HERE, Int8Product)
     torch.testing.assert_close(states_of(packed, 9), states_of(model, 9))
 
 
-def test_what_is_written_in_bfloat16_is_about_as_likely_as_in_float32() -> None:
+def test_what_is_written_with_rough_products_is_about_as_likely_as_in_float32() -> None:
     model = load_checkpoint("default").model
-    packed = PackedHRED(model, PackedProduct, Bfloat16Product, Int8Product)
+    packed = PackedHRED(model, PackedProduct, BRIEF_HERE, Int8Product)
     states, replies = states_of(model, 20), [list(range(10 + n, 20 + n)) for n in range(20)]
     exact, found = (log_probabilities(one, states, replies) for one in (model, packed))
     assert ((found - exact) / exact).abs().max() < 0.02
@@ -103,7 +120,7 @@ def test_what_is_written_in_bfloat16_is_about_as_likely_as_in_float32() -> None:
 def test_a_prepared_network_copies_no_embedding_and_leaves_the_model_as_it_was() -> None:
     model = tiny_model(40)
     before = [type(part) for part in model.modules()]
-    packed = PackedHRED(model, PackedProduct, Bfloat16Product, Int8Product)
+    packed = PackedHRED(model, PackedProduct, BRIEF_HERE, Int8Product)
     assert packed.embedding.weight is model.embedding.weight
     assert [type(part) for part in model.modules()] == before
 
@@ -121,8 +138,21 @@ def test_a_product_that_the_processor_cannot_do_is_not_chosen(monkeypatch: pytes
 
     monkeypatch.setattr(inference, "_packed_int8", refuse)
     fastest.cache_clear()
-    assert fastest((Int8Product, Bfloat16Product)) is Bfloat16Product
+    assert fastest((Int8Product, PackedProduct)) is PackedProduct
     fastest.cache_clear()
+
+
+@pytest.mark.parametrize("product", [*BRIEF, *ROUGH])
+def test_a_product_is_one_that_this_processor_can_take_or_is_not_chosen(product: type) -> None:
+    if is_possible(product):
+        assert product(torch.ones(4, 8), torch.zeros(4))(torch.ones(2, 8)).tolist() == [[8.0] * 4] * 2
+    else:
+        assert fastest((Product, product)) is Product
+
+
+def test_bytes_are_rounded_so_that_no_sum_overflows() -> None:
+    rows, weight = torch.ones(3, 300), torch.ones(8, 300)
+    torch.testing.assert_close(Int8Product(weight, torch.zeros(8))(rows), rows @ weight.T)
 
 
 def test_an_engine_answers_through_the_prepared_network_as_the_model_would(
