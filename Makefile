@@ -10,15 +10,16 @@ export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
 .PHONY: chat test test-faults test-conformance lint train results
 
-chat: .venv/run .venv/responses
-	@exec .venv/bin/chatbot serve --port $(PORT)
+chat: .venv/run
+	@mkdir -p var
+	@$(MAKE) --no-print-directory .venv/responses >> var/responses.log 2>&1 & exec .venv/bin/chatbot serve --port $(PORT)
 
-# What people answered in the corpus that is installed anyway, for the shipped model to choose among. Without it, it talks
-# all the same.
+# What people answered in the corpus that is installed anyway, for the shipped model to choose among. It talks without it,
+# and takes it once it is there.
 .venv/responses: chatbot/pretrained/model.safetensors | .venv/run
-	@echo "Looking up what people answered in the chitchat corpus (once, less than a minute) ..."
-	@{ test -d var/chitchat || .venv/bin/chatbot prepare chitchat --out var/chitchat; } \
-	  && .venv/bin/chatbot models index default var/chitchat && touch $@ || echo "It is tried again the next time."
+	@test -d var/chitchat || nice .venv/bin/chatbot prepare chitchat --out var/chitchat
+	@.venv/bin/chatbot models index default var/chitchat
+	@touch $@
 
 test: .venv/test
 	$(call debian,command -v chromium || command -v chromium-browser || command -v google-chrome,chromium)

@@ -143,6 +143,13 @@ class ChatEngine:
     def start(self) -> None:
         self._thread.start()
 
+    def read_index(self) -> None:
+        """Read the index of responses anew, for the replies that begin from now on; callable from any thread.
+
+        Raises CheckpointError where it is none of this checkpoint's; the engine then keeps what it had.
+        """
+        self._responses = open_responses(self.checkpoint)
+
     def close(self, drain_seconds: float = 0.0) -> None:
         """Takes no more requests, gives those it has some seconds to end, stops the rest, and waits for that.
 
@@ -290,8 +297,8 @@ class ChatEngine:
         """Starts the searches for replies to states (n, S)."""
         decodings = [turn.decoding for turn in turns]
         searches = start_searches(self._model, states, decodings, [turn.request.seed for turn in turns])
-        if self._responses is not None:
-            offer_responses(self._model, self._responses, searches, [turn.earlier for turn in turns])
+        if (responses := self._responses) is not None:
+            offer_responses(self._model, responses, searches, [turn.earlier for turn in turns])
         for turn, search in zip(turns, searches, strict=True):
             turn.search, turn.begun_at = search, time.monotonic()
         self._batch.extend(turns)

@@ -1,6 +1,7 @@
 """An engine that answers with whatever checkpoint is live, and takes the next one without dropping a reply.
 
-It looks at the `live` link about once a second; so every process of a server finds a promotion or a rollback by itself.
+It looks at the `live` link about once a second; so every process of a server finds a promotion or a rollback by itself,
+and an index of responses that is made while it answers.
 New replies start on the new checkpoint, those under way end on the old one, and only then does the old one go.
 """
 
@@ -15,6 +16,7 @@ import structlog
 from chatbot.checkpoint import Checkpoint, load_checkpoint
 from chatbot.engine import ChatEngine, ReplyTicket
 from chatbot.reply import Reply, ReplyRequest
+from chatbot.retrieval import index_stamp
 from chatbot.shelf import CheckpointError, before_live, live_id, live_pointer
 
 LOOK_SECONDS = 1.0
@@ -34,7 +36,9 @@ class LiveEngine:
         """
         self._on_change = on_change
         self._pointer = live_pointer()  # before loading: what is promoted meanwhile is seen at the first look
-        self._engine = ChatEngine(load_checkpoint("live"))
+        checkpoint = load_checkpoint("live")
+        self._index = index_stamp(checkpoint)  # before loading as well
+        self._engine = ChatEngine(checkpoint)
         self._ending: ChatEngine | None = None  # the one before, until its replies have ended
         self._changing = threading.Lock()  # no reply is given to an engine that has just been told to end
         self._closed = threading.Event()
@@ -79,6 +83,20 @@ class LiveEngine:
                 if pointer != self._pointer:
                     self._pointer = pointer  # refused or not: it is looked at again when it points elsewhere
                     self._take_live()
+            self._take_index()
+
+    def _take_index(self) -> None:
+        """Look responses up in the index as it is now; one that cannot be read is refused, and the old one stays."""
+        stamp = index_stamp(self.checkpoint)
+        if stamp == self._index:
+            return
+        self._index = stamp
+        try:
+            self._engine.read_index()
+        except CheckpointError as error:
+            log.error("index refused", reason=str(error), checkpoint=self.checkpoint.id)
+        else:
+            log.info("index taken", checkpoint=self.checkpoint.id)
 
     def _take_live(self) -> None:
         """Goes over to the checkpoint that is live; one that cannot answer is refused, and the old one goes on."""

@@ -147,7 +147,7 @@ def index(where: str, prepared: Path, sources: tuple[str, ...]) -> None:
         allowed = (*PERMISSIVE, *sources)
         count = index_responses(checkpoint, prepared, allowed, partial(track, console=Console(stderr=True)))
     click.echo(f"{checkpoint.id} knows {count:,} responses, kept in {index_file(checkpoint)}.")
-    click.echo("A server that is running takes them at its next start.")
+    click.echo("A running server that answers with it takes them within seconds.")
 
 
 @models.command("map")

@@ -90,6 +90,15 @@ def index_file(checkpoint: Checkpoint) -> Path:
     return home() / "responses" / f"{checkpoint.id}.safetensors"
 
 
+def index_stamp(checkpoint: Checkpoint) -> tuple[int, int] | None:
+    """Return what differs once the index of a checkpoint is another; None where it has none."""
+    try:
+        found = index_file(checkpoint).stat()
+    except OSError:
+        return None
+    return found.st_ino, found.st_mtime_ns
+
+
 def open_responses(checkpoint: Checkpoint) -> Responses | None:
     """The index of a checkpoint, if there is one.
 

@@ -1,6 +1,7 @@
 """Fixtures shared by the tests: databases of both kinds, and real servers in processes of their own."""
 
 import os
+import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -11,8 +12,7 @@ from typing import Any
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 # Nothing that lies in the checkout's `var`, such as an index of responses, changes what a test sees.
-_home = tempfile.TemporaryDirectory(prefix="chatbot-home-")
-os.environ["CHATBOT_HOME"] = _home.name
+os.environ["CHATBOT_HOME"] = tempfile.mkdtemp(prefix="chatbot-home-")
 
 import pytest
 from playwright.sync_api import Browser, BrowserContext
@@ -22,6 +22,10 @@ from chatbot.history import History, open_history
 from tests.browsing import chromium
 from tests.clients import ServerProcess, echo_server
 from tests.postgres import Postgres
+
+
+def pytest_unconfigure() -> None:
+    shutil.rmtree(os.environ["CHATBOT_HOME"])
 
 
 @pytest.fixture(scope="session")

@@ -1,9 +1,11 @@
 import json
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from queue import SimpleQueue
 
 import numpy as np
 import pytest
@@ -21,6 +23,7 @@ from chatbot.decoding.search import start_searches
 from chatbot.decoding.utterances import encode_utterances, log_probabilities
 from chatbot.engine import ChatEngine
 from chatbot.history import open_history
+from chatbot.live import LiveEngine
 from chatbot.reply import DEFAULT, GREEDY, DecodingConfig, Reply, ReplyRequest
 from chatbot.retrieval import (
     Responses,
@@ -327,6 +330,34 @@ def test_a_checkpoint_whose_parent_has_no_index_gets_none(checkpoint: Checkpoint
     child = a_checkpoint(tmp_path / "child", seed=1)
     inherit_responses(child, checkpoint)
     assert not index_file(child).exists()
+
+
+def test_an_engine_that_runs_takes_an_index_that_is_made_meanwhile_and_refuses_a_damaged_one(
+    checkpoint: Checkpoint, prepared: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("chatbot.live.LOOK_SECONDS", 0.01)
+    promote(checkpoint.folder)
+    engine, asked = LiveEngine(), ReplyRequest("do you like music", decoding=PREFERRING)
+    engine.start()
+    try:
+        assert not reply_of(engine, asked).is_retrieved
+        index_responses(checkpoint, prepared)
+        while not (reply := reply_of(engine, asked)).is_retrieved:
+            time.sleep(0.01)
+        no_index(index_file(checkpoint))
+        time.sleep(0.1)  # several looks
+        assert reply_of(engine, asked).text == reply.text
+        index_file(checkpoint).unlink()
+        while reply_of(engine, asked).is_retrieved:
+            time.sleep(0.01)
+    finally:
+        engine.close()
+
+
+def reply_of(engine: LiveEngine, request: ReplyRequest) -> Reply:
+    replies: SimpleQueue[Reply] = SimpleQueue()
+    engine.submit(request, lambda delta: None, replies.put)
+    return replies.get(timeout=60)
 
 
 def test_an_index_of_another_checkpoint_is_refused(indexed: Checkpoint, tmp_path: Path) -> None:
