@@ -17,12 +17,13 @@ from data.corpus import Document, DocumentError
 from data.formats.bots import chatterbot_yaml, rasa_events
 from data.formats.chats import EPISODE, chats
 from data.formats.corpora import CORNELL_FIELD, cornell, daily_dialog, parlai, parlai_numbered, self_dialogue
+from data.formats.cues import read_cues
 from data.formats.dialogue import Dialogue
 from data.formats.tables import columns_of, tab_separated, table
 from data.formats.transcripts import plain_text
-from data.subtitles import read_cues, read_pairs
+from data.subtitles import read_pairs
 
-_ARROW = regex.compile(r"^\d\d:\d\d:\d\d[,.]\d+ --> ", regex.MULTILINE)
+_ARROW = regex.compile(r"^\[?(?:\d+:)?\d+:\d+[,.]\d+ *--> *(?:\d+:)?\d+:\d+[,.]\d", regex.MULTILINE)
 _PARLAI = regex.compile(r"^text:[^\n]*\t(?:labels|eval_labels|episode_done):", regex.MULTILINE)
 _PARLAI_NUMBERED = regex.compile(r"1 [^\n]+\n(?:1|2) ")
 _RASA_EVENT = regex.compile(r'"event"\s*:\s*"')
@@ -45,7 +46,7 @@ class Film:
 
     def dialogues(self, dropped: Counter[str]) -> Iterator[Dialogue]:
         """Raises DocumentError where the text holds no English subtitles."""
-        cues = read_cues(self.text, self.form)
+        cues = read_cues(self.text, self.form, dropped)
         for place, pair in enumerate(read_pairs(cues, self.max_gap, dropped)):
             yield Dialogue(f"{self.name}/{place}", self.source, f"{self.source}/{self.group}", pair)
 
