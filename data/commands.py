@@ -104,8 +104,8 @@ def _show(report: "Report") -> None:
         click.echo(f"Skipped {name}: {reason}.", err=True)
     if report.skipped:
         click.echo(f"{len(report.skipped):,} files skipped.", err=True)
-    for name, line in report.first_bad.items():
-        click.echo(f"Line {line:,} of {name}, and perhaps others, could not be read.", err=True)
+    for unread in report.unread:
+        click.echo(f"{unread[0].upper()}{unread[1:]}.", err=True)
     table = Table(
         "source", *(Column(name, justify="right") for name in ("dialogues", "utterances", "tokens")), "dropped"
     )

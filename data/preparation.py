@@ -66,7 +66,7 @@ class Report:
     kept: dict[str, Counter[str]] = field(default_factory=dict)  # by source: dialogues, utterances, tokens
     dropped: dict[str, Counter[str]] = field(default_factory=dict)  # by source: reason -> utterances
     skipped: list[tuple[str, str]] = field(default_factory=list)  # files and why
-    first_bad: dict[str, int] = field(default_factory=dict)  # file -> its first line that could not be read
+    unread: list[str] = field(default_factory=list)  # which lines could not be read, and what was expected
     splits: dict[str, dict[str, dict[str, int]]] = field(default_factory=dict)  # kind -> split -> sizes
     vocabulary: int = 0
     unknown: float = 0.0  # share of all kept tokens that the vocabulary does not hold
@@ -75,7 +75,7 @@ class Report:
         self.dropped.setdefault(source, Counter()).update(reasons)
 
     def save(self, path: Path) -> None:
-        names = ("kept", "dropped", "skipped", "first_bad", "splits", "vocabulary", "unknown")
+        names = ("kept", "dropped", "skipped", "unread", "splits", "vocabulary", "unknown")
         path.write_text(json.dumps({name: getattr(self, name) for name in names}, indent=2), encoding="utf-8")
 
 
@@ -116,7 +116,7 @@ def prepare(
                     on_progress(corpus.position, corpus.size)
         for source, reasons in reader.dropped.items():
             report.drop(source, reasons)
-        report.first_bad = reader.first_bad
+        report.unread = reader.unread_lines()
         if not scratch.keys:
             raise PrepareError(_nothing_left(report))
         _write_splits(scratch, folder, config, vocabulary, report)

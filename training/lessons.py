@@ -27,6 +27,7 @@ from data.tokenizer import detokenise
 from data.vocabulary import Vocabulary
 from training.gate import FEWEST
 
+KNOWN_ROLES = {"user", "assistant"}
 APPROVED, CONTEXT_ONLY, DISLIKED = 1.0, 0.0, -0.5
 SPLITS = ("train", "validation", "test")
 HELD_OUT = 0.05  # of the conversations, to judge the training by, and again for the gate
@@ -79,25 +80,43 @@ def _weight(turn: LessonTurn, unchecked: bool) -> float:
 
 
 def of_log(dialogue: Dialogue) -> Taught:
-    """What a dialogue of another system's log teaches: its assistant's utterances or, without roles, everybody's."""
+    """What a dialogue of another system's log teaches: its assistant's utterances or, without roles, everybody's.
+
+    Those that the log keeps from being learned, and those of a role that is not known, are context.
+    """
     roles = dialogue.roles or ("assistant",) * len(dialogue.utterances)
-    weights = tuple(APPROVED if role == "assistant" else CONTEXT_ONLY for role in roles)
+    wanted = dialogue.weights or (APPROVED,) * len(dialogue.utterances)
+    weights = tuple(
+        APPROVED if role == "assistant" and weight else CONTEXT_ONLY for role, weight in zip(roles, wanted, strict=True)
+    )
     return Taught(dialogue.id, None, dialogue.source, dialogue.utterances, weights)
 
 
 def read_logs(paths: Iterable[Path], dropped: Counter[str], skipped: list[str]) -> Iterator[Taught]:
-    """The dialogues of files or folders of logs in any known format; `skipped` says which could not be read and why."""
-    reader = DialogueReader()
+    """The dialogues of files or folders of logs in any known format; `skipped` says which could not be read and why,
+    and which name roles that are not known."""
+    reader, unknown = DialogueReader(), dict[str, Counter[str]]()
     for document in Corpus(list(paths), lambda name, reason: skipped.append(f"{name}: {reason}")).documents():
         try:
             for one in reader.read(document):
-                yield from map(of_log, [one] if isinstance(one, Dialogue) else one.dialogues(dropped))
+                for dialogue in [one] if isinstance(one, Dialogue) else one.dialogues(dropped):
+                    roles = (role for role in dialogue.roles or () if role not in KNOWN_ROLES)
+                    unknown.setdefault(document.name, Counter()).update(roles)
+                    yield of_log(dialogue)
         except DocumentError as error:
             skipped.append(f"{document.name}: {error}")
     skipped += [f"{name}: {reason}" for name, reason in reader.left_over()]
-    skipped += [f"line {line} of {name}, and perhaps others: cannot be read" for name, line in reader.first_bad.items()]
+    skipped += reader.unread_lines()
+    skipped += [_unknown_roles(name, roles) for name, roles in unknown.items() if roles]
+    if count := sum(map(Counter.total, unknown.values())):
+        dropped["unknown role"] += count
     for reasons in reader.dropped.values():
         dropped.update(reasons)
+
+
+def _unknown_roles(name: str, roles: Counter[str]) -> str:
+    named = ", ".join(f"{role} ({count:,} utterances)" for role, count in roles.most_common(3))
+    return f"{name}: nothing is learned of roles that are not known: {named}; call them user or assistant"
 
 
 def cleaned(taught: Taught, dropped: Counter[str]) -> Iterator[Taught]:

@@ -7,24 +7,24 @@ from typing import Any
 import yaml
 
 from data.corpus import Document, DocumentError
-from data.formats.dialogue import UNREADABLE, Bad, Dialogue, Message, dialogue_of
-from data.formats.order import by_conversation, seconds
+from data.formats.dialogue import UNREADABLE, Dialogue, Losses, Message, dialogue_of
+from data.formats.order import Row, by_conversation
 from data.formats.records import MAX_PARSED_BYTES, records
 
 
-def rasa_events(document: Document, bad: Bad) -> Iterator[Dialogue]:
+def rasa_events(document: Document, losses: Losses) -> Iterator[Dialogue]:
     """What `rasa export` and the event brokers write: an event a record, the senders mixed."""
-    for sender, messages in by_conversation(_rasa_messages(document, bad)):
+    for sender, messages in by_conversation(_rasa_messages(document, losses)):
         yield from rasa_dialogues(sender, messages, document.stem)
 
 
-def _rasa_messages(document: Document, bad: Bad) -> Iterator[tuple[str, Message]]:
-    for number, event in records(document, bad):
+def _rasa_messages(document: Document, losses: Losses) -> Iterator[tuple[str, Row]]:
+    for number, event in records(document, losses):
         try:
             if message := rasa_message(event):
-                yield str(event["sender_id"]), message
+                yield str(event["sender_id"]), (message,)
         except UNREADABLE:
-            bad(number, "unreadable line")
+            losses.bad(number)
 
 
 def rasa_message(event: dict[str, Any]) -> Message | None:
@@ -32,7 +32,7 @@ def rasa_message(event: dict[str, Any]) -> Message | None:
 
     A text with a slash is a payload (of a button) and stands for words that are not there.
     """
-    kind, text, time = event["event"], event.get("text") or "", seconds(str(event.get("timestamp")))
+    kind, text, time = event["event"], event.get("text") or "", str(event.get("timestamp"))
     if kind == "bot":
         return Message("bot", text, "assistant", time) if text.strip() else None
     if kind == "user":

@@ -18,9 +18,9 @@ from data.formats.bots import chatterbot_yaml, rasa_events
 from data.formats.chats import EPISODE, chats
 from data.formats.corpora import CORNELL_FIELD, cornell, daily_dialog, parlai, parlai_numbered, self_dialogue
 from data.formats.cues import read_cues
-from data.formats.dialogue import Dialogue
-from data.formats.tables import columns_of, tab_separated, table
-from data.formats.transcripts import plain_text
+from data.formats.dialogue import Dialogue, Losses
+from data.formats.tables import headings_of, tab_separated, table
+from data.formats.transcripts import chat_log, demand_names, is_chat_log, plain_text
 from data.subtitles import read_pairs
 
 _ARROW = regex.compile(r"^\[?(?:\d+:)?\d+:\d+[,.]\d+ *--> *(?:\d+:)?\d+:\d+[,.]\d", regex.MULTILINE)
@@ -28,8 +28,15 @@ _PARLAI = regex.compile(r"^text:[^\n]*\t(?:labels|eval_labels|episode_done):", r
 _PARLAI_NUMBERED = regex.compile(r"1 [^\n]+\n(?:1|2) ")
 _RASA_EVENT = regex.compile(r'"event"\s*:\s*"')
 _RASA_TRACKER = regex.compile(r'"events"\s*:\s*\[')
-_JSON_LIST = regex.compile(r"\s*\[\s*\{\s*\"")
+_JSON = regex.compile(r'\s*(?:\{\s*["}]|\[\s*(?:\{\s*["}]|\[|"))')
+_WEB_PAGE = regex.compile(r"\s*<(?:!doctype html|html)\b", regex.IGNORECASE)
+# Subtitles of formats without arrows: MicroDVD and MPL2 count frames or tenths; TMPlayer, SubViewer and YouTube's own.
+_OTHER_SUBTITLES = regex.compile(
+    r"\s*(?:[{\[]\d+[}\]][{\[]\d*[}\]]|\d{1,2}:\d\d:\d\d[:=](?=\S)|\d{1,2}:\d\d:\d\d\.\d{2,3},\d)"
+)
 _CHATTERBOT_YAML = regex.compile(r"^(?:categories|conversations)\s*:", regex.MULTILINE)
+_PLAIN = {".txt", ".text", ""}
+_TEXT = {*_PLAIN, ".log", ".tab"}
 _NOT_CORPORA = {"readme", "license", "licence", "copying", "changelog", "authors", "citation"}
 
 
@@ -53,33 +60,38 @@ class Film:
 
 @dataclass(slots=True)
 class DialogueReader:
-    """Reads documents of any known format; `dropped[source]` counts the lines that could not be read, by reason.
+    """Reads documents of any known format; `dropped[source]` counts what was left out, by reason.
 
-    `first_bad` has the name of each document with such lines, or with bytes that are no text, and the number of its
-    first, from 1 (in a list, of the first entry).
+    `first_bad` has the name of each document with lines that could not be read, or with bytes that are no text, and the
+    number of its first, from 1 (in a list, of the first entry).
     """
 
     max_gap: float = 1.0  # seconds between two subtitles of one pair
     dropped: dict[str, Counter[str]] = field(default_factory=dict)
-    first_bad: dict[str, int] = field(default_factory=dict)
+    _losses: dict[str, Losses] = field(default_factory=dict)  # of documents with unreadable lines
     _cornell: dict[str, tuple[Document, list[str]]] = field(default_factory=dict)
+
+    @property
+    def first_bad(self) -> dict[str, int]:
+        return {name: losses.first_bad for name, losses in self._losses.items() if losses.first_bad is not None}
 
     def read(self, document: Document) -> Iterator[Dialogue | Film]:
         """Raises DocumentError where the document is of no known format, holds no dialogue or breaks off."""
-        found = False
+        found, losses = False, Losses()
         try:
-            for dialogue in self._reader(document)(document):
+            for dialogue in self._reader(document, losses)(document):
                 found = True
                 yield dialogue
         except csv.Error as error:
             raise DocumentError("a damaged table") from error
         finally:
             for number in document.too_long:
-                self._bad(document, number, "line of over 16 million characters")
+                losses.bad(number, "line of over 16 million characters")
             if document.first_damaged:
-                self._name(document, document.first_damaged)
+                losses.name(document.first_damaged)
+            self._note(document, losses)
         if not found and document not in [half for half, _ in self._cornell.values()]:
-            raise DocumentError("holds no dialogue")
+            raise DocumentError(f"holds no dialogue{losses.expectation}")
 
     def left_over(self) -> list[tuple[str, str]]:
         """Name and reason of each file that waited in vain for its other half."""
@@ -89,46 +101,44 @@ class DialogueReader:
             for half, (document, _) in self._cornell.items()
         ]
 
-    def _reader(self, document: Document) -> Callable[[Document], Iterator[Dialogue] | Iterator[Film]]:
+    def unread_lines(self) -> list[str]:
+        """For each document with lines that could not be read, where they are and what was expected there."""
+        return [
+            f"line {losses.first_bad:,} of {name}, and perhaps others, could not be read{losses.expectation}"
+            for name, losses in self._losses.items()
+        ]
+
+    def _note(self, document: Document, losses: Losses) -> None:
+        if losses.counts:
+            self.dropped.setdefault(document.stem, Counter()).update(losses.counts)
+        if losses.first_bad is not None:
+            self._losses[document.name] = losses
+
+    def _reader(self, document: Document, losses: Losses) -> Callable[[Document], Iterator[Dialogue] | Iterator[Film]]:
         suffix, head = PurePath(document.name).suffix.lower(), document.head
-        bad = partial(self._bad, document)
         if document.stem.lower() in _NOT_CORPORA:
             raise DocumentError("about a corpus, not one")
         if suffix in {".srt", ".vtt"} or head.lstrip().startswith("WEBVTT") or _ARROW.search(head):
             return self._subtitles
+        if _WEB_PAGE.match(head):
+            raise DocumentError("a web page; export the chat as JSON or as text, and give that")
         if suffix == ".xml" or head.lstrip().startswith("<?xml"):
             return self._opus_xml
-        if suffix in {".jsonl", ".ndjson"} or head.lstrip().startswith("{") or _JSON_LIST.match(head):
+        if suffix in {".jsonl", ".ndjson"} or _JSON.match(head):
             is_event = _RASA_EVENT.search(head) and not _RASA_TRACKER.search(head)
-            return partial(rasa_events if is_event else chats, bad=bad)
+            return partial(rasa_events if is_event else chats, losses=losses)
         if suffix in {".yml", ".yaml"} and _CHATTERBOT_YAML.search(head):
             return chatterbot_yaml
         if suffix == ".csv" and "Answer.sentence1" in head:
             return self_dialogue
-        if suffix in {".csv", ".tsv"} and columns_of(head):
-            return partial(table, bad=bad)
+        if suffix in {".csv", ".tsv", *_TEXT} and headings_of(head):
+            return partial(table, losses=losses)
         if CORNELL_FIELD.strip() in head:
-            return self._cornell_half
-        if "__eou__" in head:
-            return daily_dialog
-        if _PARLAI.search(head):
-            return parlai
-        if _PARLAI_NUMBERED.match(head):
-            return parlai_numbered
-        if suffix == ".tsv" or _share_of_lines(head, "\t") > 0.9:
-            return tab_separated
-        if "opensubtitles" in document.name.lower() and "\n\n" not in head:
+            return partial(self._cornell_half, losses=losses)
+        is_tabbed = suffix == ".tsv" or _share_of_lines(head, "\t") > 0.9
+        if "opensubtitles" in document.name.lower() and "\n\n" not in head and not is_tabbed:
             return self._opus_plain
-        if suffix in {".txt", ".text", ""}:
-            return plain_text
-        raise DocumentError("of no known format")
-
-    def _bad(self, document: Document, number: int, reason: str) -> None:
-        self.dropped.setdefault(document.stem, Counter())[reason] += 1
-        self._name(document, number)
-
-    def _name(self, document: Document, number: int) -> None:
-        self.first_bad[document.name] = min(number, self.first_bad.get(document.name, number))
+        return partial(_text_reader(document, suffix), losses=losses)
 
     def _subtitles(self, document: Document) -> Iterator[Film]:
         form = "vtt" if document.head.lstrip("\ufeff \n").startswith("WEBVTT") else "srt"
@@ -148,13 +158,32 @@ class DialogueReader:
             name = f"{document.name}, lines {block * 1000 + 1:,} on"
             yield Film(name, "opensubtitles", name, "lines", "\n".join(some), self.max_gap)
 
-    def _cornell_half(self, document: Document) -> Iterator[Dialogue]:
+    def _cornell_half(self, document: Document, losses: Losses) -> Iterator[Dialogue]:
         """The lines and the conversations of the films stand in two files; whichever comes first waits."""
         half = "conversations" if "['L" in document.head else "lines"
         self._cornell[half] = (document, list(document.lines()))
         if len(self._cornell) == 2:
             lines, conversations = self._cornell.pop("lines")[1], self._cornell.pop("conversations")[1]
-            yield from cornell(lines, conversations)
+            yield from cornell(lines, conversations, losses)
+
+
+def _text_reader(document: Document, suffix: str) -> Callable[..., Iterator[Dialogue]]:
+    """The reader of text without a frame, told by signs within it."""
+    head = document.head
+    if "__eou__" in head:
+        return daily_dialog
+    if _PARLAI.search(head):
+        return parlai
+    if _PARLAI_NUMBERED.match(head):
+        return parlai_numbered
+    if suffix in _TEXT and is_chat_log(head):
+        return chat_log
+    if suffix == ".tsv" or (suffix in _TEXT and _share_of_lines(head, "\t") > 0.9):
+        return tab_separated
+    if suffix in _PLAIN and not _OTHER_SUBTITLES.match(head):
+        demand_names(head)
+        return plain_text
+    raise DocumentError("of no known format")
 
 
 def film_of(name: str) -> str:
