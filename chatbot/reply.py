@@ -28,6 +28,8 @@ class DecodingConfig:
     top_p: float = 1.0  # and among the fewest of them that hold this share of the probability
     candidates: int = 1  # samples drawn for one reply
     retrieved: int = 0  # human responses that stand beside them, where the checkpoint has an index of some
+    retrieved_margin: float = 0.0  # by this much their score must be higher than that of a candidate of its own
+    retrieved_relevance: float = 0.0  # and none that is less relevant than this is taken
     mmi_lambda: float = 0.0  # weight of log p(y), so that a reply that would fit anywhere counts for less
     relevance_weight: float = 0.0
     repetition_weight: float = 0.0
@@ -73,6 +75,8 @@ GREEDY = DecodingConfig(method="greedy")
 DEFAULT = DecodingConfig(  # found by benchmarks/tune_decoding.py, the temperature by reading (docs/evaluation.md)
     candidates=16,
     retrieved=2,
+    retrieved_margin=0.5,
+    retrieved_relevance=8.0,
     temperature=0.8,
     top_k=40,
     top_p=0.95,

@@ -18,6 +18,7 @@ import json
 import tempfile
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,7 @@ from safetensors.numpy import save_file
 from torch import Tensor
 
 from chatbot.checkpoint import Checkpoint
+from chatbot.decoding.stepping import UNKNOWN_SPEECH
 from chatbot.decoding.utterances import encode_utterances
 from chatbot.home import home
 from chatbot.model import HRED
@@ -35,7 +37,7 @@ from chatbot.processor import FreeCores, autocast, fastest_precision
 from chatbot.shelf import CheckpointError
 from data.store import TokenStore
 from data.tokenizer import JOINER
-from data.vocabulary import UNK, Vocabulary
+from data.vocabulary import UNK, Speech, Vocabulary
 
 PERMISSIVE = ("chitchat", "self_dialogue", "synthetic_persona_chat")  # MIT, BSD 3-Clause, CC BY 4.0
 SHORTEST, LONGEST = 4, 30  # tokens; what is shorter the model says as well, what is longer is a tale of somebody's own
@@ -51,7 +53,8 @@ Track = Callable[[Sequence[int], str], Iterable[int]]  # goes through a sequence
 class Responses:
     """`tokens` (T,) and `offsets` (N + 1,) hold the ids, `projection` (D, P) leads to the vectors of `index`.
 
-    `is_name` (V,) marks tokens that tell whom or what somebody spoke of: names and numbers.
+    `is_name` (V,) marks tokens that tell whom or what somebody spoke of: names and numbers. `speech` tells what nobody
+    would say.
     """
 
     model: HRED
@@ -60,6 +63,7 @@ class Responses:
     projection: np.ndarray
     index: Any  # faiss.Index
     is_name: np.ndarray
+    speech: Speech
 
     def __len__(self) -> int:
         return len(self.offsets) - 1
@@ -73,16 +77,24 @@ class Responses:
         """Up to `count` responses to each of the states (n, S), most relevant first.
 
         A name or a number in them must have been said `earlier` in the same dialogue: whatever else somebody named in
-        the corpus belonged to another life.
+        the corpus belonged to another life. None is found to an utterance most of whose words are unknown.
         """
         query = self.model.relevance_query(states).numpy() @ self.projection  # (n, P)
         _, places = self.index.search(query, min(len(self), _SPARE * count))
         found = []
         for row, utterances in zip(places.tolist(), earlier, strict=True):
-            said = {token for ids in utterances for token in ids}
-            near = (self[place] for place in row)
-            found.append([ids for ids in near if all(token in said for token in ids if self.is_name[token])][:count])
+            near = () if self._is_mostly_unknown(utterances) else (self[place] for place in row)
+            found.append([ids for ids in near if self._can_be_said(ids, utterances)][:count])
         return found
+
+    def _can_be_said(self, ids: Sequence[int], earlier: Sequence[Sequence[int]]) -> bool:
+        named = {token for token in ids if self.is_name[token]}
+        return named.issubset(chain.from_iterable(earlier)) and not self.speech.spoils(ids)
+
+    def _is_mostly_unknown(self, earlier: Sequence[Sequence[int]]) -> bool:
+        """Whether most words of the last utterance are unknown, so that nothing can be said of what it means."""
+        last = [token for ids in earlier[-1:] for token in ids]
+        return last.count(UNK) > sum(token in self.speech.words for token in last)
 
 
 def index_file(checkpoint: Checkpoint) -> Path:
@@ -118,7 +130,13 @@ def open_responses(checkpoint: Checkpoint) -> Responses | None:
     if about.get("checkpoint") != checkpoint.id:
         raise CheckpointError(_useless(file, "was made for another checkpoint"))
     index = _nearest(parts.pop("vectors").astype(np.float32))
-    return Responses(checkpoint.model, **parts, index=index, is_name=_names(checkpoint.vocabulary))
+    return Responses(
+        checkpoint.model,
+        **parts,
+        index=index,
+        is_name=_names(checkpoint.vocabulary),
+        speech=checkpoint.vocabulary.speech(),
+    )
 
 
 def _is_whole(
@@ -175,7 +193,7 @@ def index_responses(
     if store.tokens.size and store.tokens.max() >= len(known):
         raise ValueError(f"The dialogues in {prepared} are of another vocabulary than its own; prepare it again.")
     renumbered = np.array([checkpoint.vocabulary.id_of(token) for token in known])
-    responses = fit_responses(store, renumbered, checkpoint.vocabulary.speech().words)
+    responses = fit_responses(store, renumbered, checkpoint.vocabulary.speech())
     if not responses:
         raise ValueError(f"No response in {prepared} is fit to be given again; prepare more dialogues.")
     _index(checkpoint, responses, track)
@@ -234,18 +252,18 @@ def _check_sources(prepared: Path, allowed: Collection[str]) -> None:
         )
 
 
-def fit_responses(store: TokenStore, renumbered: np.ndarray, unmarked: Collection[int] = ()) -> list[tuple[int, ...]]:
+def fit_responses(store: TokenStore, renumbered: np.ndarray, speech: Speech = UNKNOWN_SPEECH) -> list[tuple[int, ...]]:
     """The different utterances that answer another and can be said again, shortest first, under new ids. Where any ends
-    otherwise, those that end with one of the `unmarked`, words after which a sentence lacks its mark, are left out."""
+    otherwise, those that end with a word after which a sentence lacks its mark are left out."""
     lengths = np.diff(store.utterances)
     answers = np.ones(len(lengths), dtype=bool)
     answers[store.dialogues[:-1]] = False
     found = set()
     for place in np.flatnonzero(answers & (lengths >= SHORTEST) & (lengths <= LONGEST)):
-        ids = renumbered[store.tokens[store.utterances[place] : store.utterances[place + 1]]]
-        if UNK not in ids:
-            found.add(tuple(ids.tolist()))
-    marked = {ids for ids in found if ids[-1] not in unmarked}
+        ids = tuple(renumbered[store.tokens[store.utterances[place] : store.utterances[place + 1]]].tolist())
+        if not speech.spoils(ids):
+            found.add(ids)
+    marked = {ids for ids in found if ids[-1] not in speech.words}
     return sorted(marked or found, key=lambda ids: (len(ids), ids))
 
 

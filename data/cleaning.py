@@ -48,7 +48,7 @@ _CONTRACTION = regex.compile(rf"\b(?:{'|'.join(_CONTRACTIONS)})\b", regex.IGNORE
 _PLACEHOLDER = regex.compile(
     r"\[[^\]]*(?:name|user|person|redacted|insert|your|location|city|date)[^\]]*\]|<[a-z_ ]+>"
     r"|\((?:(?:your|my|insert|first|last) )*name\)|\((?:user|person|speaker) ?\d\)"
-    r"|__\w+__|\{\{?\w+\}?\}|(?-i:\bPERSON\d+\b|\bREDACTED\b)",
+    r"|\b(?:user|speaker|persona|participant) ?#?\d|__+|\{\{?\w+\}?\}|(?-i:\bPERSON\d+\b|\bREDACTED\b)",
     regex.IGNORECASE,
 )
 _ADDRESS = regex.compile(

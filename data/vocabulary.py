@@ -12,11 +12,13 @@ from typing import NamedTuple
 
 import regex
 
+from data.debris import Debris, debris_of
 from data.tokenizer import JOINER, detokenise, tokenise
 
 PAD, UNK, BOS, EOS = 0, 1, 2, 3
 SPECIALS = ("<pad>", "<unk>", "<bos>", "<eos>")
 
+_BLANK = regex.compile(r"_{2,}")  # to be filled in
 _LONG_RUN = regex.compile(r"([\p{P}\p{S}])\1{3,}")
 _STRAIGHT = str.maketrans({"’": "'", "‘": "'", "“": '"', "”": '"', "…": "..."})
 _SENTENCE_END = (".", "!", "?")
@@ -26,8 +28,13 @@ class Speech(NamedTuple):
     """How tokens, by their ids, are spoken."""
 
     never: tuple[int, ...] = (PAD, UNK, BOS)  # nobody says or could see these
-    words: frozenset[int] = frozenset()  # after one of these a sentence lacks its mark, if there are any
-    marks: tuple[int, ...] = ()  # which end a sentence
+    words: frozenset[int] = frozenset()  # after one of these a sentence lacks its mark
+    marks: tuple[int, ...] = ()  # which end a sentence, if there are any
+    debris: Debris = Debris()  # what nobody says, told by the tokens before it
+
+    def spoils(self, ids: Sequence[int]) -> bool:
+        """Whether nobody would say this utterance."""
+        return not set(self.never).isdisjoint(ids) or self.debris.spoils(ids)
 
 
 class Vocabulary:
@@ -88,12 +95,13 @@ class Vocabulary:
         return detokenise(_with_sentence_capitals(tokens))
 
     def speech(self) -> Speech:
-        """How a reply in these tokens is spoken: nothing that a reader would not see, so that it is never blank."""
+        """How a reply in these tokens is spoken: nothing that is blank to a reader."""
         texts = {place: self.decode([place]) for place in range(len(SPECIALS), len(self))}
-        unseen = [place for place, text in texts.items() if not any(map(_is_visible, text))]
+        unseen = [place for place, text in texts.items() if not any(map(_is_visible, text)) or _BLANK.fullmatch(text)]
         words = frozenset(place for place, text in texts.items() if text[-1:].isalnum())
         marks = tuple(self._ids[JOINER + mark] for mark in _SENTENCE_END if JOINER + mark in self._ids)
-        return Speech((PAD, UNK, BOS, *unseen), words if marks else frozenset(), marks)
+        debris = debris_of(self.tokens, EOS)
+        return Speech((PAD, UNK, BOS, *unseen), words, marks, debris)
 
     def save(self, path: Path) -> None:
         path.write_text(json.dumps(self.tokens, ensure_ascii=False, indent=0), encoding="utf-8")

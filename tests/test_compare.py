@@ -38,7 +38,8 @@ def test_a_reply_that_is_a_response_of_the_index_is_marked(folders, monkeypatch)
             return [[(4, 5, 6)] * count] * len(states)
 
     monkeypatch.setattr("chatbot.engine.open_responses", lambda checkpoint: Responses())
-    monkeypatch.setitem(_DECODINGS, "as in chat", replace(DEFAULT, candidates=1, length_penalty=0.0, min_tokens=30))
+    longing = replace(DEFAULT, candidates=1, length_penalty=0.0, min_tokens=30, retrieved_relevance=-99)
+    monkeypatch.setitem(_DECODINGS, "as in chat", longing)
     table = side_by_side({"one": load_checkpoint(folders[0])}, ["Hello!"], seed=0)
     in_chat, greedy = table.columns[2].cells
     assert in_chat.endswith(" (retrieved)")

@@ -19,6 +19,7 @@ from chatbot.decoding.ranking import best_first, ngrams, rate
 from chatbot.decoding.search import start_searches
 from chatbot.decoding.stepping import step
 from chatbot.reply import DEFAULT, GREEDY, DecodingConfig
+from data.debris import Debris
 from data.tokenizer import JOINER as J
 from data.vocabulary import EOS, PAD, Speech, Vocabulary
 from tests.tiny_checkpoint import tiny_model
@@ -243,10 +244,50 @@ def test_what_a_vocabulary_holds_of_marks_and_of_words_that_need_one() -> None:
     assert vocabulary.speech() == Speech((0, 1, 2, 8), frozenset({4, 5}), (9, 6))  # those that join the word before
 
 
+NO_B_AFTER_A = Speech(debris=Debris(after={(A,): frozenset({B})}, cues=frozenset({A})))
+
+
+@pytest.mark.parametrize("config", [GREEDY, BEAM, DecodingConfig(candidates=20)])
+def test_debris_is_never_decoded(config: DecodingConfig) -> None:
+    model = TableModel({"": row(0.6, 0.2, 0.1, 0.1)}, row(0.3, 0.4, 0.2, 0.1))
+    config = replace(config, no_repeat_ngram=0, max_tokens=10)
+    [found], [free] = (decode(model, torch.zeros(1, 1), config, speech=one) for one in (NO_B_AFTER_A, Speech()))
+    assert not any("AB" in spell(hypothesis) for hypothesis in found)
+    assert any("AB" in spell(hypothesis) for hypothesis in free)
+
+
+@pytest.mark.parametrize("limit", [1, 2, 3, 4])
+def test_a_reply_does_not_reach_its_limit_with_a_word_that_must_not_end_it(limit: int) -> None:
+    open_words = Speech(debris=Debris({(B,): frozenset({EOS})}, {(): frozenset({B})}, frozenset({B})))
+    config = replace(GREEDY, max_tokens=limit, no_repeat_ngram=0)
+    [[found]] = decode(TableModel({}, row(0.1, 0.8, 0.05, 0.05)), torch.zeros(1, 1), config, speech=open_words)
+    assert spell(found) == "B" * (limit - 1) + "A"
+
+
 @given(st.lists(st.integers(4, 7), max_size=30).map(tuple), st.integers(1, 4))
 def test_the_tokens_blocked_are_the_last_and_those_that_would_repeat_an_ngram(ids: tuple[int, ...], n: int) -> None:
     repeating = {token for token in range(4, 8) if (*ids, token)[len(ids) - n + 1 :] in ngrams(ids, n)}
     assert repeating_tokens(ids, n) == (repeating if len(ids) >= n - 1 else set()) | set(ids[-1:])
+
+
+def test_a_retrieved_response_must_be_better_by_a_margin_and_relevant_enough() -> None:
+    own, response = Hypothesis((A, B), -6.0), Hypothesis((B, C), -3.0, is_retrieved=True)
+    config = DecodingConfig(
+        candidates=2, retrieved=1, length_penalty=0.0, retrieved_margin=2.0, retrieved_relevance=5.0
+    )
+
+    def taken(margin: float, relevance: float) -> Hypothesis:
+        return best_first([own, response], replace(config, retrieved_margin=margin), [0.0, relevance])[0].hypothesis
+
+    assert taken(2.9, 5.0) == response
+    assert taken(3.1, 5.0) == taken(2.9, 4.9) == own
+
+
+def test_a_sample_that_was_cut_off_is_said_only_where_there_is_nothing_better() -> None:
+    config = DecodingConfig(candidates=3, max_tokens=3)
+    cut, again, whole = Hypothesis((A, B, C), -1.0), Hypothesis((A, C), -1.0), Hypothesis((B,), -9.0)
+    chosen = best_first([cut, again, whole], config, [0.0] * 3, earlier=[(A, C)])
+    assert [one.hypothesis for one in chosen] == [whole, cut, again]
 
 
 @pytest.mark.parametrize("config", [GREEDY, BEAM, DecodingConfig(candidates=20)])

@@ -140,7 +140,8 @@ def test_words_that_nobody_could_read_one_by_one_come_together(
 
 
 def test_a_reply_comes_with_what_it_was_chosen_among(engine: ChatEngine) -> None:
-    reply = engine.reply(ReplyRequest("Hello there", decoding=DEFAULT, seed=1))
+    unlimited = replace(DEFAULT, max_tokens=400)  # so that no sample is cut off
+    reply = engine.reply(ReplyRequest("Hello there", decoding=unlimited, seed=1))
     texts = [one.text for one in reply.candidates]
     assert texts[0] == reply.text
     assert 1 < len(texts) == len(set(texts)) <= DEFAULT.candidates

@@ -35,8 +35,9 @@ from chatbot.retrieval import (
 )
 from chatbot.shelf import CheckpointError, promote
 from chatbot.talk import _Dialogue, _talk_in_terminal
+from data.debris import Debris
 from data.store import StoreWriter, TokenStore
-from data.vocabulary import BOS, EOS, SPECIALS, Vocabulary
+from data.vocabulary import BOS, EOS, SPECIALS, UNK, Speech, Vocabulary
 from tests.tiny_checkpoint import tiny_model
 from training.new_words import grown
 from web.conversations import ConversationService
@@ -70,7 +71,9 @@ FIT = {
     "so you like the music",
     "so I like 1984 and London",
 }
-RETRIEVING = DecodingConfig(candidates=2, retrieved=3, mmi_lambda=0.5, relevance_weight=1.0, max_tokens=8)
+RETRIEVING = DecodingConfig(
+    candidates=2, retrieved=3, retrieved_relevance=-99, mmi_lambda=0.5, relevance_weight=1.0, max_tokens=8
+)
 PREFERRING = DecodingConfig(candidates=2, retrieved=3, length_penalty=0.0, min_tokens=30)  # what is long is unlikely
 
 
@@ -141,8 +144,25 @@ def test_of_responses_those_without_a_mark_are_left_out_unless_all_are(prepared:
     everything = fit_responses(store, same)
     ends = {ids[-1] for ids in everything}
     one = min(ends)
-    assert fit_responses(store, same, {one}) == [ids for ids in everything if ids[-1] != one]
-    assert fit_responses(store, same, ends) == everything
+    assert fit_responses(store, same, Speech(words=frozenset({one}))) == [ids for ids in everything if ids[-1] != one]
+    assert fit_responses(store, same, Speech(words=frozenset(ends))) == everything
+
+
+def test_responses_with_placeholders_or_a_cut_off_end_are_left_out(prepared: Path) -> None:
+    store = TokenStore.open(prepared / "dialogues" / "train")
+    vocabulary = Vocabulary.load(prepared / "vocabulary.json")
+    same, music, films = np.arange(len(vocabulary)), vocabulary.id_of("music"), vocabulary.id_of("films")
+    never_music_and = Debris(after={(music,): frozenset({vocabulary.id_of("and")})}, cues=frozenset({music}))
+    no_films_at_the_end = Debris(last={(): frozenset({films})})
+
+    def texts(speech: Speech) -> set[str]:
+        return {" ".join(vocabulary.tokens[place] for place in ids) for ids in fit_responses(store, same, speech)}
+
+    everything = texts(Speech())
+    assert everything - texts(Speech(debris=never_music_and)) == {"I like music and films"}
+    assert everything - texts(Speech(debris=no_films_at_the_end)) == {
+        one for one in everything if one.endswith("films")
+    }
 
 
 def test_what_is_found_is_what_the_whole_vectors_find(indexed: Checkpoint) -> None:
@@ -173,6 +193,26 @@ def test_a_response_names_only_what_was_named_in_the_dialogue(indexed: Checkpoin
     assert names_found("I like London", "1984") == {"London", "1984"}
 
 
+def test_no_response_is_found_to_an_utterance_most_of_whose_words_are_unknown(indexed: Checkpoint) -> None:
+    responses, before = responses_of(indexed), ids_of(indexed, "do you like music")
+    like = indexed.vocabulary.id_of("like")
+
+    def found(*last: int) -> list[tuple[int, ...]]:
+        return responses.find(indexed.model.initial_state(1), [[before, last]], 2)[0]
+
+    assert len(found(UNK, like)) == len(found(*before, UNK)) == 2
+    assert found(UNK, UNK, like) == found(UNK) == []
+
+
+def test_an_index_that_holds_debris_gives_none_of_it(indexed: Checkpoint) -> None:
+    responses, said = responses_of(indexed), [[ids_of(indexed, "do you like music")]]
+    music, films = indexed.vocabulary.id_of("music"), indexed.vocabulary.id_of("films")
+    clean = replace(responses, speech=Speech(debris=Debris(last={(): frozenset({music, films})})))
+    found, kept = (one.find(indexed.model.initial_state(1), said, 9)[0] for one in (responses, clean))
+    assert kept == [ids for ids in found if ids[-1] not in (music, films)]
+    assert len(kept) < len(found)
+
+
 def test_responses_stand_beside_the_very_samples_that_were_drawn_without_them(indexed: Checkpoint) -> None:
     states, earlier = some_states(indexed, 5), [[ids_of(indexed, "do you like music")]] * 5
     found = decode(indexed.model, states, RETRIEVING, earlier=earlier, responses=open_responses(indexed), max_batch=2)
@@ -194,7 +234,8 @@ def test_a_response_has_the_score_of_the_same_words_decoded(indexed: Checkpoint)
         relevance = model.relevance(state.expand(len(group), -1), vectors).tolist()
         earlier = {tuple(said[start : start + 3]) for start in range(2)}
         scores = [rate(one, RETRIEVING, *rest, earlier).score for one, *rest in zip(again, relevance, strict=True)]
-        assert scores == pytest.approx(sorted(scores, reverse=True), abs=1e-4)
+        ended = [score for one, score in zip(group, scores, strict=True) if len(one.ids) < RETRIEVING.max_tokens]
+        assert ended == pytest.approx(sorted(ended, reverse=True), abs=1e-4)
         assert spoken
 
 

@@ -29,7 +29,7 @@ def continuations_of(
     """The likeliest allowed tokens of R rows (R, V), with the model's own probabilities."""
     log_probability = logits.log_softmax(dim=1)  # (R, V)
     end = log_probability[:, EOS].clone()
-    _forbid(log_probability, searches, speech.never)
+    _forbid(log_probability, searches, speech)
     marks = _marks(log_probability, searches, speech)
     values, tokens = largest(log_probability, searches[0].config.breadth or logits.shape[1])  # (R, W)
     nothing_left = values[:, 0] == -math.inf  # a reply at its limit, or one that blocking has painted into a corner
@@ -58,14 +58,16 @@ def largest(values: Tensor, count: int) -> tuple[Tensor, Tensor]:
     return found, columns.gather(1, places)
 
 
-def _forbid(logits: Tensor, searches: Sequence[Search], never: Sequence[int]) -> None:
+def _forbid(logits: Tensor, searches: Sequence[Search], speech: Speech) -> None:
     """Sets to -inf what must not come next; where that is everything, only the end is left."""
-    logits[:, list(never)] = -math.inf
+    logits[:, list(speech.never)] = -math.inf
     rows: list[int] = []
     tokens: list[int] = []
     full: list[int] = []
     for row, (config, ids) in enumerate((s.config, h.ids) for s in searches for h in s.live):
-        blocked = repeating_tokens(ids, config.no_repeat_ngram)
+        blocked = repeating_tokens(ids, config.no_repeat_ngram) | speech.debris.barred(ids)
+        if len(ids) + 1 == config.max_tokens:
+            blocked |= speech.debris.barred_at_the_end(ids)
         if len(ids) < config.min_tokens:
             blocked.add(EOS)
         elif len(ids) == config.max_tokens:
@@ -81,7 +83,7 @@ def _forbid(logits: Tensor, searches: Sequence[Search], never: Sequence[int]) ->
 def _marks(log_probability: Tensor, searches: Sequence[Search], speech: Speech) -> Tensor:
     """The likeliest mark of each of R rows whose sentence still lacks one, EOS of the others: (R, V) -> (R, 1)."""
     config, hypotheses = searches[0].config, [hypothesis for search in searches for hypothesis in search.live]
-    if not (config.closing_mark and speech.words):
+    if not (config.closing_mark and speech.marks):
         return torch.full((len(hypotheses), 1), EOS)
     due = [one.last in speech.words and len(one.ids) < config.max_tokens for one in hypotheses]
     likeliest = torch.tensor(speech.marks)[log_probability[:, speech.marks].argmax(dim=1)]

@@ -15,7 +15,7 @@ from chatbot.reply import DecodingConfig
 class Rated(NamedTuple):
     """A hypothesis among the candidates of one turn, with what its `score` is made of.
 
-        (log p(y|s) - lambda log p(y)) / |y|^penalty  +  w relevance(s, y)  -  v repetition(y)
+        (log p(y|s) - lambda log p(y)) / |y|^penalty  +  w relevance(s, y)  -  v repetition(y)  -  m, if y is retrieved
 
     The first term is maximum mutual information (Li et al., NAACL 2016, eq. 9), divided as a whole so that its two
     log-probabilities stay comparable.
@@ -48,11 +48,22 @@ def best_first(
     relevance: Sequence[float],
     earlier: Sequence[Sequence[int]] = (),
 ) -> list[Rated]:
-    """The hypotheses in falling order of their score; word-for-word repeats of an earlier utterance come last."""
+    """The hypotheses in falling order of their score.
+
+    Those that should not be taken follow: first samples that were cut off at their limit, then retrieved ones that are
+    not relevant enough, then word-for-word repeats of an earlier utterance.
+    """
     utterances = {tuple(utterance) for utterance in earlier}
     said = set().union(*(ngrams(utterance, config.no_repeat_ngram) for utterance in utterances))
     rated = [rate(hypothesis, config, fits, said) for hypothesis, fits in zip(hypotheses, relevance, strict=True)]
-    return sorted(rated, key=lambda one: (one.hypothesis.ids in utterances, -one.score))
+
+    def order(one: Rated) -> tuple[bool, bool, bool, float]:
+        ids, is_retrieved = one.hypothesis.ids, one.hypothesis.is_retrieved
+        is_off = is_retrieved and one.relevance < config.retrieved_relevance
+        is_cut = not is_retrieved and config.method == "sample" and len(ids) == config.max_tokens
+        return ids in utterances, is_off, is_cut, -one.score
+
+    return sorted(rated, key=order)
 
 
 def rate(
@@ -64,7 +75,8 @@ def rate(
     """How good a reply is among the candidates of one turn; `said` are the n-grams of earlier utterances."""
     repeated = repetition(hypothesis.ids, ngrams(hypothesis.ids, config.no_repeat_ngram), said)
     gain = hypothesis.normalised(config) + config.relevance_weight * relevance
-    return Rated(hypothesis, gain - config.repetition_weight * repeated, relevance, repeated)
+    loss = config.repetition_weight * repeated + config.retrieved_margin * hypothesis.is_retrieved
+    return Rated(hypothesis, gain - loss, relevance, repeated)
 
 
 def repetition(ids: Sequence[int], own: Set[tuple[int, ...]], said: Set[tuple[int, ...]]) -> float:
