@@ -10,15 +10,17 @@ from collections.abc import Container
 
 import regex
 
+from data.markup import without_markup
+
 MAX_TOKENS = 60  # an utterance longer than this is a speech, not a turn of talk
 MAX_DOCUMENT_TOKENS = 400  # of text that is taken as it is
 
 _SIGNS = str.maketrans(
     {"‘": "'", "’": "'", "‛": "'", "`": "'", "´": "'", "“": '"', "”": '"', "„": '"', "«": '"', "»": '"'}
     | {"–": "-", "―": "--", "—": "--", "…": "...", "\u00a0": " ", "\u2028": " ", "\u2029": " "}
-    | dict.fromkeys("\u00ad\u200b\u200c\u200d\u200e\u200f\u2060\ufeff", None)
+    | dict.fromkeys("\u00ad\u200b\u200c\u200d\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2060\ufeff", None)
 )
-_TAG = regex.compile(r"</?[a-zA-Z][^<>]*>")
+_VISIBLE = regex.compile(r"[^\p{Z}\p{Cc}\p{Cf}\p{Default_Ignorable_Code_Point}\u2800]")
 _SCANNED_I = regex.compile(r"(?<![\w'])l(?='(?:m|ll|ve|d)\b)")
 _SPACED_HYPHEN = regex.compile(r"(?<=\p{Ll})- (?!(?:and|or|to)\b)(?=\p{Ll}{2})")
 _SPACED_APOSTROPHE = regex.compile(r"(?<=\w) ?' ?(?=(?:s|m|t|d|re|ve|ll)\b)", regex.IGNORECASE)
@@ -48,11 +50,15 @@ _CONTRACTION = regex.compile(rf"\b(?:{'|'.join(_CONTRACTIONS)})\b", regex.IGNORE
 _PLACEHOLDER = regex.compile(
     r"\[[^\]]*(?:name|user|person|redacted|insert|your|location|city|date)[^\]]*\]|<[a-z_ ]+>"
     r"|\((?:(?:your|my|insert|first|last) )*name\)|\((?:user|person|speaker) ?\d\)"
-    r"|\b(?:user|speaker|persona|participant) ?#?\d|__+|\{\{?\w+\}?\}|(?-i:\bPERSON\d+\b|\bREDACTED\b)",
+    r"|\b(?:user|speaker|persona|participant) ?#?\d|__+|\{[\w. -]+\}|\{[{%!][^{}\n]*\}|<%[^<>]*%>|\$\{[^{}\n]+\}"
+    r"|%%?[a-z_][\w.]*%|\*\|\w+\|\*|(?-i:\bPERSON\d+\b|\bREDACTED\b)",
     regex.IGNORECASE,
 )
 _ADDRESS = regex.compile(
     r"https?:|\bwww\.|\S@\S+\.\w|\b[\w-]+\.(?:com|org|net|tv|info|edu|gov)\b|\b\w+\.co\.uk\b", regex.IGNORECASE
+)
+_FORMULA = regex.compile(
+    r"\s*[=+@-]+\s*[A-Z][A-Z.\d]+\(.*\)\s*|\s*=\s*\$?[A-Z]{1,3}\$?\d+\b.*|\s*#(?:REF!|NAME\?|VALUE!|DIV/0!|N/A|NULL!|NUM!)\s*"
 )
 _MOJIBAKE = regex.compile(r"[\ufffd\p{Co}\p{Cn}\p{Cs}]|[ÃÂâ][\u0080-\u00bf€™œž]|\p{Cc}")
 
@@ -69,9 +75,14 @@ _COMMON = frozenset(
 
 
 def plain(text: str) -> str:
-    """The text on one line in plain punctuation, without markup, each letter one with its accents."""
-    text = unicodedata.normalize("NFC", html.unescape(text)).translate(_SIGNS)
-    return " ".join(_TAG.sub(lambda tag: " " if tag[0][1:3] == "br" else "", text).split())
+    """What a text says, on one line in plain punctuation, each letter one with its accents."""
+    said = without_markup(unicodedata.normalize("NFC", html.unescape(text)))
+    return " ".join(said.translate(_SIGNS).split())
+
+
+def is_blank(text: str) -> bool:
+    """Whether nothing of a text can be seen: it is empty, or all spaces and signs of no width."""
+    return not _VISIBLE.search(text)
 
 
 def normalise(text: str, known: Container[str] = ()) -> str:
@@ -113,6 +124,8 @@ def damage(text: str, tokens: int, limit: int = MAX_DOCUMENT_TOKENS) -> str | No
         return "no words"
     if tokens > limit:
         return "too long"
+    if _FORMULA.fullmatch(text):
+        return "formula"
     return "garbled" if _MOJIBAKE.search(text) else None
 
 

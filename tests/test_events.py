@@ -754,7 +754,8 @@ def test_an_unknown_event_is_invalid(client: WireClient) -> None:
 
 def test_a_refusal_names_the_field_and_what_is_wrong_with_it(client: WireClient) -> None:
     assert client.call("sync", conversation_id="7")["error"]["message"] == "conversation_id: it is not a UUID."
-    assert client.send(client.create(), " ")["error"]["message"] == "text: it is empty."
+    for blank in (" ", "\u200b\u200d", "\ufeff\u2060", "\u3164", "\u2800\n", "\u00ad\ufe0f"):
+        assert client.send(client.create(), blank)["error"]["message"] == "text: it is empty."
 
 
 @pytest.mark.parametrize(

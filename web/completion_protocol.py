@@ -4,6 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, Field, SerializerFunctionWrapHandler, model_serializer
 
+from data.cleaning import is_blank
 from web.protocol import Lenient, PlainText
 
 Reason = Literal["stop", "length"]
@@ -52,7 +53,7 @@ class CompletionRequest(Lenient):
     def dialogue(self) -> list[str]:
         """The utterances, oldest first."""
         said = [message.text for message in self.messages if message.role not in ("system", "developer")]
-        return [text for text in said if text.strip()]
+        return [text for text in said if not is_blank(text)]
 
     @property
     def stops(self) -> list[str]:

@@ -8,6 +8,8 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, RootModel, St
 from socketio import packet
 from socketio.packet import Packet
 
+from data.cleaning import is_blank
+
 PROTOCOL = 1
 SYNC_LIMIT = 200
 STATUS = {  # over HTTP
@@ -95,7 +97,7 @@ def _storable(text: str) -> str:
 
 
 def _with_words(text: str) -> str:
-    if not text.strip():
+    if is_blank(text):
         raise ValueError("it is empty")
     return text
 
@@ -103,7 +105,7 @@ def _with_words(text: str) -> str:
 Id = Annotated[str, AfterValidator(_uuid), Field(json_schema_extra={"format": "uuid"})]
 PlainText = Annotated[str, AfterValidator(_storable)]
 Utterance = Annotated[PlainText, AfterValidator(_with_words)]
-BetterText = Annotated[PlainText, AfterValidator(lambda text: text.strip() or None)]
+BetterText = Annotated[PlainText, AfterValidator(lambda text: None if is_blank(text) else text.strip())]
 Title = Annotated[PlainText, StringConstraints(strip_whitespace=True, min_length=1, max_length=200)]
 Seq = Annotated[int, Field(ge=0, le=2**31 - 1)]
 
