@@ -1,11 +1,21 @@
 """Progress of long work: a bar on a terminal, a line every half a minute in a log file."""
 
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from threading import Event, Thread
 from typing import TypeVar
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    Progress,
+    ProgressColumn,
+    SpinnerColumn,
+    Task,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 from rich.text import Text
 
 LOG_SECONDS = 30.0
@@ -43,9 +53,20 @@ class LoggedProgress(Progress):
                     self.console.print(self._line(task), soft_wrap=True)
 
     def _line(self, task: Task) -> Text:
-        cells = (column(task) for column in self.columns if not isinstance(column, BarColumn | str))
+        cells = (column(task) for column in self.columns if not isinstance(column, BarColumn | SpinnerColumn | str))
         told = [cell.plain for cell in cells if isinstance(cell, Text)]
-        return Text(f"{'  '.join(told)} left")
+        knows_the_end = any(isinstance(column, TimeRemainingColumn) for column in self.columns)
+        return Text(f"{'  '.join(told)} {'left' if knows_the_end else 'so far'}")
+
+
+@contextmanager
+def working(description: str, console: Console) -> Iterator[None]:
+    """Say that something begins, and for how long it has been at work, where its end is not known."""
+    console.print(f"{description} ...", soft_wrap=True)
+    with LoggedProgress(SpinnerColumn(), TextColumn(description), TimeElapsedColumn(), console=console) as progress:
+        task = progress.add_task(description, total=None)
+        yield
+        progress.remove_task(task)
 
 
 def track(items: Sequence[Item], description: str, console: Console) -> Iterator[Item]:

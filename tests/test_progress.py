@@ -5,7 +5,7 @@ import pytest
 from rich.console import Console
 
 from data import progress
-from data.progress import track
+from data.progress import track, working
 
 
 def shown(items: int, is_terminal: bool, seconds: float) -> str:
@@ -38,3 +38,14 @@ def test_a_terminal_gets_a_bar(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "Reading" in drawn
     assert "100%" in drawn
     assert " left" not in drawn
+
+
+def test_work_whose_end_is_not_known_says_how_long_it_has_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(progress, "LOG_SECONDS", 0.05)
+    written = io.StringIO()
+    with working("Comparing", Console(file=written, width=100)):
+        time.sleep(0.3)
+    first, *others = written.getvalue().splitlines()
+    assert first == "Comparing ..."
+    assert others
+    assert all(line.startswith("Comparing  0:00:0") and line.endswith("so far") for line in others)

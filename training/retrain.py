@@ -45,6 +45,7 @@ from data.batches import Batch, make_batch, windows
 from data.curation import NearCopies, curate, pairs_of
 from data.preparation import PrepareConfig, prepare
 from data.privacy import is_profane
+from data.progress import working
 from data.store import TokenStore
 from data.tokenizer import detokenise, tokenise
 from training.blending import best_blend
@@ -181,8 +182,8 @@ def _candidate(
         if not (folder / "prepared").is_dir():
             _prepare(folder, config, parent, history, console)
         candidate = _learn(folder, config, parent, history, console)
-        console.print("The gate: comparing with the checkpoint it comes from ...")
-        verdict = _judge(folder, config, candidate, parent)
+        with working("The gate: comparing with the checkpoint it comes from", console):
+            verdict = _judge(folder, config, candidate, parent)
     except (OSError, ValueError):
         if (folder / "data.json").is_file():
             raise
@@ -320,7 +321,8 @@ def _prepare(folder: Path, config: RetrainConfig, parent: Checkpoint, history: H
     _demand_enough(runs, taken, dropped, skipped)  # before what takes long
     with tempfile.TemporaryDirectory(dir=folder, prefix=".prepared-") as scratch:
         fresh = Path(scratch) / "prepared"
-        base = _prepare_base(fresh, config, parent)
+        with working(f"Preparing {config.base}, which is not to be forgotten", console):
+            base = _prepare_base(fresh, config, parent)
         kept = curate(runs, dropped, held_out=NearCopies(pair for dialogue in base for pair in pairs_of(dialogue)))
         lessons = [taught for taught in kept.lessons if taught.teaches]
         _demand_enough(lessons, taken, dropped, skipped)
@@ -410,8 +412,8 @@ def _learn(folder: Path, config: RetrainConfig, parent: Checkpoint, history: His
     start = load_checkpoint(folder / "prepared" / "grown")
     stage = _stage_in(folder, config, parent)
     learned = stage.run(console, _recorder(stage.folder, stage.config.target_tokens, history))
-    console.print("Looking how much of what was learned to keep ...")
-    model, share = _settled(stage, start.model, learned, 1 + config.margins.perplexity * _ALLOWED)
+    with working("Looking how much of what was learned to keep", console):
+        model, share = _settled(stage, start.model, learned, 1 + config.margins.perplexity * _ALLOWED)
     console.print(f"Keeps {share:.0%} of the way that it went in learning.")
     metrics = load_checkpoint(stage.folder / "kept").metrics
     metrics |= {"run": folder.name, "parent": parent.id, "share_of_learning": share}
