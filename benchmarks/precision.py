@@ -1,9 +1,9 @@
-"""Which precision suits this processor, and how many threads suit it while others work: `python -m benchmarks.precision`.
+"""Which precision suits this processor, and how many threads beside others: `python -m benchmarks.precision`.
 
-Takes training steps of a network of the shipped checkpoint's sizes on invented dialogues, in float32 and in bfloat16, on
-one thread and on all, alone and while other processes keep every core busy. All are ratios to float32 on all threads and
-alone; what is chosen by itself (`chatbot.processor`) is marked. `ONEDNN_MAX_CPU_ISA=AVX2` simulates a processor without
-AVX-512 and instructions for bfloat16, as far as products that oneDNN takes are concerned.
+Takes training steps of a network of the shipped checkpoint's sizes on invented dialogues, in float32 and in bfloat16,
+on one thread and on all, alone and while other processes keep every core busy. All are ratios to float32 on all threads
+and alone; the choice of `chatbot.processor` is marked. `ONEDNN_MAX_CPU_ISA=AVX2` simulates a processor without AVX-512
+and without instructions for bfloat16, as far as oneDNN takes the products.
 """
 
 import argparse
