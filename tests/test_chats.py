@@ -36,6 +36,8 @@ USER, ASSISTANT = {"role": "user", "content": "Which tea?"}, {"role": "assistant
         {"messages": [{"author": {"role": "user"}, "content": "Which tea?"},
                       {"author": {"type": "bot", "name": "Ada"}, "body": "Green tea."}]},
         [USER, ASSISTANT],
+        {"conversation": [{"human": "Which tea?", "assistant": "Green tea."}]},
+        {"dialogues": [{"messages": [USER, ASSISTANT]}]},
     ],
 )  # fmt: skip
 def test_every_system_s_words_for_user_and_assistant_are_understood(record: object) -> None:
@@ -223,6 +225,18 @@ def test_answers_that_were_rejected_or_marked_as_wrong_are_not_learned_and_count
     )
     assert of_log(dialogue).weights == (0, 0, 0, 1)
     assert reader.dropped["x"] == {"answer marked as wrong": 1, "answer that was rejected": 1}
+
+
+def test_what_was_said_before_a_prompt_is_context() -> None:
+    record = {"instruction": "Which tea?", "output": "Green tea.", "history": [["Hi.", "Hello."], ["Open?", "Yes."]]}
+    (dialogue,) = read("x.jsonl", lines(record))
+    assert dialogue.utterances == ("Hi.", "Hello.", "Open?", "Yes.", "Which tea?", "Green tea.")
+    assert of_log(dialogue).weights == (0, 0, 0, 0, 0, 1)
+
+
+def test_messages_that_came_in_are_a_user_s() -> None:
+    rows = [{"type": kind, "body": kind, "sent_at": time} for time, kind in enumerate(("incoming", "outgoing"))]
+    assert said("x.json", json.dumps(rows)) == [[("user", "incoming"), ("assistant", "outgoing")]]
 
 
 def test_a_message_a_line_is_put_together_by_conversation_or_by_what_answers_what() -> None:

@@ -53,6 +53,8 @@ def test_ids_numbers_and_dates_are_no_questions(name: str, text: str) -> None:
     ("text", "reason"),
     [
         ("id\tqid1\tqid2\tquestion1\tquestion2\tis_duplicate\n0\t1\t2\tOne?\tTwo?\t1\n", "unknown columns"),
+        ("Quality\t#1 ID\t#2 ID\t#1 String\t#2 String\n1\t1\t2\tHi you\tHello you\n", "unknown columns"),
+        ("number\tname\tnote\n1\tHi there\tHello\n2\tBye now\tGo then\n", "unknown columns"),
         ("1\tHello there.\n2\tGood bye.\n", "without a column of questions"),
         ("2\t4\n3\t9\n", "without a column of questions"),
     ],
@@ -194,3 +196,9 @@ def test_a_scattered_log_is_held_within_bounds(monkeypatch: pytest.MonkeyPatch) 
     assert {len(one) for one in utterances("x.csv", "session_id,text\n" + "".join(rows))} == {1}
     monkeypatch.setattr("data.formats.order.MAX_HELD_BYTES", 5_000)
     assert {len(one) for one in utterances("x.csv", "session_id,text\n" + "".join(rows))} == {2}
+
+
+def test_the_line_by_which_excel_knows_the_delimiter_is_no_heading() -> None:
+    assert said("x.csv", "sep=;\nconversation_id;role;text\n1;user;Hi\n1;bot;Hello\n") == [
+        [("user", "Hi"), ("assistant", "Hello")]
+    ]

@@ -120,6 +120,16 @@ ZOOM = """10:00:00\t From Ann Lee to Everyone: Did you buy the bread?
 10:00:06\t From Ben to Everyone : I took butter.
 10:00:15\t From Ann Lee to Everyone: Then come home.
 """
+BELOW = """[31.12.2022 21:15] Ann Lee:
+Did you buy the bread?
+
+[31.12.2022 21:16] Ben:
+Yes, it is warm.
+I took butter.
+
+[31.12.2022 21:18] Ann Lee:
+Then come home.
+"""
 LOGGED = """2021-01-01T10:00:01Z ann: Did you buy the bread?
 2021-01-01T10:00:02Z ben: Yes, it is warm.
 2021-01-01T10:00:03Z ben: I took butter.
@@ -143,6 +153,7 @@ LOGGED = """2021-01-01T10:00:01Z ann: Did you buy the bread?
         (WEECHAT, 1),
         (WIDGET, 1),
         (ZOOM, 0),
+        (BELOW, 0),
         (LOGGED, 0),
     ],
 )
@@ -153,6 +164,19 @@ def test_a_chat_program_s_text_gives_speakers_and_order(text: str, notices: int,
     assert dialogue.utterances == FOUND
     assert dialogue.roles is None
     assert reader.dropped.get("chat", Counter()).total() == notices
+
+
+def test_what_happens_in_a_group_is_a_notice_whatever_it_is_called() -> None:
+    group = '12/31/22, 9:10 PM - Ann Lee created group "Tea: the best"\n'
+    assert utterances("chat.txt", group + ANDROID) == [FOUND]
+
+
+def test_a_date_is_no_utterance_of_plain_text() -> None:
+    reader = DialogueReader()
+    text = "Chat started: 2024-01-01 10:00\nVisitor: Where?\nAgent: There.\nChat ended: 2024-01-01 10:10\n"
+    (dialogue,) = read("x.txt", text, reader)
+    assert dialogue.utterances == ("Where?", "There.")
+    assert reader.dropped["x"] == {"notice or attachment": 2}
 
 
 def test_a_chat_that_stands_newest_first_is_turned_round() -> None:

@@ -19,7 +19,7 @@ EPISODE = regex.compile(r"s\d{1,2}\s?[ex]\d{1,3}|\b\d{1,2}x\d{2,3}\b", regex.IGN
 EXPECTED = '{"messages": [{"role": "user", "content": "..."}, {"role": "assistant", "content": "..."}]}'
 _LISTS = (
     *("messages", "conversations", "conversation", "chat_messages", "contents", "dialogue", "dialog", "turns"),
-    *("utterances", "chat", "transcript"),
+    *("utterances", "chat", "transcript", "dialogues", "data"),
 )
 
 
@@ -77,7 +77,10 @@ def _dialogues_of(record: Any, id: str, source: str, losses: Losses) -> Iterator
     elif "mapping" in record:
         yield _chat(record, _path(record), id, source, losses)
     elif listed := _list_of(record):
-        if "conversations" in record and all(isinstance(one, list) for one in listed):
+        if all(isinstance(one, dict) and _list_of(one) for one in listed):
+            for place, one in enumerate(listed):
+                yield from _dialogues_of({"id": f"{id}/{place}"} | one, id, source, losses)
+        elif "conversations" in record and all(isinstance(one, list) for one in listed):
             yield from chatterbot(listed, source)
         else:
             yield _chat(record, listed, id, source, losses)

@@ -46,8 +46,8 @@ _NAMES = {
     "weight": ("weight",),
     "label": ("label", "is_correct", "correct", "is_answer"),
 }
-_QUESTIONS = ("question", "instruction", "input", "prompt", "query", "context", "q")
-_ANSWERS = ("answer", "output", "response", "completion", "reply", "a", "sentence")
+_QUESTIONS = ("question", "instruction", "input", "prompt", "query", "context", "q", "source", "src")
+_ANSWERS = ("answer", "output", "response", "completion", "reply", "a", "sentence", "target", "tgt")
 _SAID = {"message", "input", "query", "text", "utterance", "question", "response", "reply", "output", "answer"}
 _FLAG = regex.compile(r"(?:is|from)_(\w+)")
 _TRUE = {"true", "1", "1.0", "yes", "y", "t", "inbound", "incoming", "in", "received"}
@@ -58,7 +58,12 @@ _HUMP = regex.compile(r"(?<=[a-z\d])(?=\p{Lu})")
 
 def heading(name: str) -> str:
     """A name of a column in small letters and underscores."""
-    return regex.sub(r"\W+", "_", _HUMP.sub("_", name.strip())).strip("_").lower()
+    return regex.sub(r"\W+", "_", split_humps(name.strip())).strip("_").lower()
+
+
+def split_humps(name: str) -> str:
+    """A name in humps, such as chatId, with underscores between its words."""
+    return _HUMP.sub("_", name)
 
 
 @lru_cache(1 << 10)
@@ -111,8 +116,7 @@ class Entry(NamedTuple):
 
 def entry_of(row: Mapping[str, Any], columns: Mapping[str, str]) -> Entry:
     """What a row of these columns says."""
-    cells = {part: _cell(row.get(name)) for part, name in columns.items()}
-    cell = defaultdict(str, cells)
+    cell = defaultdict(str, ((part, _cell(row.get(name))) for part, name in columns.items()))
     named, speaker, time = cell["role"], cell["speaker"], cell["time"]
     role = role_of(named) or named or _role_by_flag(cell["inbound"], cell["outbound"]) or role_of(speaker)
     weight = 0.0 if cell["weight"].lower() in _FALSE else 1.0

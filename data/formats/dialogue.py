@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import NamedTuple
 
 import regex
@@ -134,11 +135,13 @@ def unnamed(utterances: Iterable[str]) -> Iterable[Message]:
     return (Message(None, text) for text in utterances)
 
 
+@lru_cache(1 << 10)
 def role_of(speaker: str | None) -> str | None:
     """ "user" or "assistant" where a log's word for a speaker means one of them."""
     return _ROLES.get(_label(speaker)) if speaker else None
 
 
+@lru_cache(1 << 10)
 def is_in_talk(speaker: str | None) -> bool:
     """Whether a speaker is no tool, function or developer of an assistant."""
     return not (speaker and _NOT_IN_TALK.fullmatch(_label(speaker)))
@@ -155,7 +158,7 @@ def in_talk(messages: Iterable[Message], losses: Losses) -> list[Message]:
 
 
 def _is_system(speaker: str | None) -> bool:
-    return speaker is not None and _label(speaker) == "system"
+    return speaker is not None and speaker.lower() == "system"
 
 
 def _label(speaker: str) -> str:

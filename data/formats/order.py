@@ -7,6 +7,7 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from email.utils import mktime_tz, parsedate_tz
 from functools import lru_cache
 from itertools import chain, islice, pairwise
 from math import isfinite
@@ -29,6 +30,8 @@ _CLOCK = regex.compile(r"\b(\d{1,2}):(\d\d)(?::(\d\d))?(?:\s*([ap])\.?\s?m\b)?",
 _DOTTED_CLOCK = regex.compile(r"(?<=\s)(\d{1,2})\.(\d\d)(?:\.(\d\d))?$")
 _NOON = regex.compile(r"\d\s?[ap]\.?\s?m\b", regex.IGNORECASE)  # as Americans write times, who name months first
 
+_SPANS = {"second": 1, "minute": 60, "hour": 3600, "day": 86400, "week": 604800, "month": 2592000, "year": 31536000}
+_AGO = regex.compile(rf"(\d+) ({'|'.join(_SPANS)})s? ago", regex.IGNORECASE)
 _KIND = regex.compile(r"^t\d_")  # Reddit's sign of a comment or a post before an id
 
 Row = tuple[Message, ...]  # what a row of a log says: mostly one message, or a question and its answer
@@ -80,7 +83,8 @@ def _signs(neighbours: Iterable[tuple[str, str]], day_first: bool) -> tuple[int,
 
 def in_order(rows: Sequence[Row]) -> list[Message]:
     """The messages of a conversation that stands by itself."""
-    return order_of([rows]).put(rows)
+    is_timed = any(message.time for row in rows for message in row)
+    return order_of([rows]).put(rows) if is_timed else list(chain.from_iterable(rows))
 
 
 def by_conversation(rows: Iterable[tuple[str, Row]]) -> Iterator[tuple[str, list[Message]]]:
@@ -121,9 +125,13 @@ def seconds(time: str, day_first: bool = False) -> float | None:
     time = _plain(time)
     with suppress(ValueError):
         return float(time) if isfinite(float(time)) else None
+    if ago := _AGO.fullmatch(time):
+        return -float(ago[1]) * _SPANS[ago[2].lower()]
     if not _DATE.search(time):
         return None
     with suppress(ValueError, OverflowError, ArithmeticError, TypeError):
+        if regex.search(_MONTH, time, regex.IGNORECASE) and not _NOON.search(time) and (mailed := parsedate_tz(time)):
+            return float(mktime_tz(mailed))  # a twentieth of the time that any format takes
         try:
             moment = datetime.fromisoformat(time)
         except ValueError:

@@ -30,7 +30,9 @@ def exchange_of(record: dict[str, Any], losses: Losses) -> list[Message] | None:
     answers = _turns(completion, "assistant", losses)
     if not asked:
         return in_talk(answers, losses)
-    before = [] if len(answers) > 1 else [one for prompt in asked for one in _turns(prompt, "user", losses)]
+    roles = ("assistant", "user")[-len(asked) :]
+    said = [] if len(answers) > 1 else [_turns(*part, losses) for part in zip(asked, roles, strict=True)]
+    before = list(chain.from_iterable(said))
     *context, last = in_talk([*before, *answers], losses)
     return [*(one._replace(weight=0.0) if one.role == "assistant" else one for one in context), last]
 

@@ -14,6 +14,7 @@ from data.formats.dialogue import NOT_A_PERSON, NOTICE, Losses, Message, is_in_t
 
 MAX_PARSED_BYTES = 1 << 26  # of JSON or YAML that is one whole: parsed, it takes many times that
 
+_WRAPPERS = ("data", "kwargs", "message")  # LangChain's among them
 _PEOPLE = ("author", "sender", "from", "user", "creator", "speaker")
 _NAMES = ("name", "displayName", "username", "first_name", "id")
 _TEXTS = ("content", "text", "parts", "value", "utterance", "message", "body", "msg")
@@ -45,8 +46,15 @@ def messages_of(entries: Iterable[Any], losses: Losses) -> Iterator[Message]:
     Raises one of UNREADABLE where an entry is neither.
     """
     for entry in entries:
-        message = Message(None, entry) if isinstance(entry, str) else message_of(plain_entry(entry), losses)
-        if message:
+        if isinstance(entry, str):
+            yield Message(None, entry)
+            continue
+        plain = plain_entry(entry)
+        columns = columns_of(tuple(plain))
+        if "text" not in columns and "question" in columns:  # what was asked and answered, as one entry
+            for part, role in (("question", "user"), ("answer", "assistant")):
+                yield Message(role, _text_of(plain[columns[part]]), role)
+        elif message := message_of(plain, losses):
             yield message
 
 
@@ -72,15 +80,16 @@ def plain_entry(record: dict[str, Any]) -> dict[str, Any]:
     if not isinstance(record, dict):
         raise TypeError("a message that is no record")
     entry = dict(record)
-    for inner in ("data", "kwargs", "message"):  # LangChain wraps a message, and so do others
-        if isinstance(entry.get(inner), dict):
-            entry |= entry.pop(inner)
-    for part in _PEOPLE:
-        if isinstance(entry.get(part), dict):
-            entry |= _person(part, entry[part])
+    for part, value in record.items():
+        if isinstance(value, dict) and part in _WRAPPERS:
+            entry |= entry.pop(part)
+        elif isinstance(value, dict) and part in _PEOPLE:
+            entry |= _person(part, value)
     kind = entry.get("type")
     if isinstance(kind, str) and "role" not in entry and (role_of(kind) or not is_in_talk(kind)):
         entry["role"] = kind
+    if kind in ("incoming", "outgoing"):
+        entry["direction"] = entry.pop("type")
     if written := [part for part in _TEXTS if part in entry]:
         texts = [_text_of(entry.pop(part)) for part in written]
         entry["text"] = _plain_text(next(filter(None, texts), ""), is_meta="timestamp_ms" in entry)
@@ -119,14 +128,15 @@ def _plain_text(text: str, is_meta: bool) -> str:
     if is_meta:  # Facebook and Instagram export the bytes of UTF-8 as letters
         with suppress(UnicodeError):
             text = text.encode("latin-1").decode()
-    return _MENTION.sub("", _NAMED_LINK.sub(r"\1", text)).strip()
+    return _MENTION.sub("", _NAMED_LINK.sub(r"\1", text)).strip() if "<" in text else text.strip()
 
 
 def _is_speech(entry: dict[str, Any]) -> bool:
     """Whether a message is somebody's words, and not a notice that somebody came, went or sent a file."""
-    kind, is_known = entry.get("type"), role_of(str(entry.get("role")))
-    is_spoken = not isinstance(kind, str) or is_known or kind.lower() in _SPEECH
-    return bool(is_spoken and entry.get("subtype") in _SPOKEN_SUBTYPES and not _SENT.fullmatch(entry.get("text", "")))
+    kind = entry.get("type")
+    is_spoken = not isinstance(kind, str) or kind.lower() in _SPEECH or role_of(str(entry.get("role"))) is not None
+    is_notice = "timestamp_ms" in entry and _SENT.fullmatch(entry.get("text", ""))
+    return is_spoken and not is_notice and entry.get("subtype") in _SPOKEN_SUBTYPES
 
 
 def _has_json_lines(document: Document) -> bool:

@@ -7,15 +7,16 @@ from collections.abc import Iterable, Iterator, Mapping
 import regex
 
 from data.corpus import Document, DocumentError
-from data.formats.columns import Entry, columns_of, entry_of, heading, holds_messages, is_wrong
+from data.formats.columns import Entry, columns_of, entry_of, holds_messages, is_wrong, split_humps
 from data.formats.dialogue import WRONG, Dialogue, Losses, Message, dialogue_of, in_talk, role_of
 from data.formats.order import Row, by_conversation, threads
 
 _NOT_TEXT = regex.compile(r"[^\p{L}]*|[^\s\p{L}]*\p{L}{0,4}[-_]?\d[\w-]*|https?:\S+|true|false", regex.IGNORECASE)
 _MENTIONS = regex.compile(r"^(?:\.?@\w+[\s,:]+)+")  # whom a tweet answers
 _BOOKKEEPING = regex.compile(
-    r"(?:\w+_)?(?:id|qid|pid|uid|guid|uuid|index|idx|label|score|url|timestamp|is_\w+|no|nr)\d*"
+    r"(?:#\w+ )?(?:\w*_)?(?:[qpu]?id|[ug]uid)\d*|\w*(?:index|idx|label|score|url|timestamp)|is_\w+"
 )
+_EXCEL_SIGN = regex.compile(r"\s*(?:sep=.\s*)?")  # which delimiter Excel is to take, above the headings
 _LOOKED_AT = 100  # rows
 _EXCHANGE = ("user", "assistant")
 
@@ -24,7 +25,7 @@ Named = tuple[str, tuple[str, ...]]  # a delimiter, and the headings between
 
 def headings_of(head: str) -> Named | None:
     """The delimiter and the headings of a table whose columns are understood; None if they are not."""
-    first = head.lstrip("\n").split("\n", 1)[0]
+    first = _EXCEL_SIGN.sub("", head, count=1).split("\n", 1)[0]
     for delimiter in "\t,;|":
         names = tuple(next(csv.reader([first], delimiter=delimiter), []))
         columns = columns_of(names)
@@ -131,7 +132,8 @@ def _rows(
 ) -> Iterator[tuple[int, dict[str, str]]]:
     """The rows below the headings that are wide enough, with the number of the line each ends on."""
     rows = csv.reader((f"{line}\n" for line in document.lines()), delimiter=delimiter)
-    next(rows)
+    while _EXCEL_SIGN.fullmatch(delimiter.join(next(rows))):
+        pass
     while True:
         try:
             row = next(rows)
@@ -151,11 +153,12 @@ def tab_separated(document: Document, losses: Losses) -> Iterator[Dialogue]:
     Raises DocumentError where the columns have names that are not understood, or are not two of text.
     """
     head = [_cells(line) for line in document.head.split("\n")[:_LOOKED_AT] if line.strip()]
-    if any(_BOOKKEEPING.fullmatch(heading(cell)) for cell in head[0] if " " not in cell):
-        raise DocumentError(f"a table of unknown columns ({', '.join(head[0])}); call two of them question and answer")
     width = Counter(map(len, head)).most_common(1)[0][0]
-    head = [row for row in head if len(row) == width]
-    places = [place for place in range(width) if not all(_NOT_TEXT.fullmatch(row[place]) for row in head)]
+    first, *others = [row for row in head if len(row) == width]
+    places = [place for place in range(width) if not all(_NOT_TEXT.fullmatch(row[place]) for row in others or [first])]
+    named = [place for place in range(width) if place not in places and not _NOT_TEXT.fullmatch(first[place])]
+    if any(_BOOKKEEPING.fullmatch(split_humps(cell).lower()) for cell in head[0]) or (named and others[1:]):
+        raise DocumentError(f"a table of unknown columns ({', '.join(head[0])}); call two of them question and answer")
     if len(places) < 2:
         raise DocumentError("a table without a column of questions and one of answers")
     losses.expected = "a question, a tab and its answer"

@@ -31,12 +31,13 @@ _NAME = regex.compile(r"^\s*([\p{L}\d][\p{L}\d_.' -]{0,24}):\s+")
 
 _DAY = (
     r"(?:\d{1,4}[./-]\s?\d{1,2}[./-]\s?\d{1,4}\.?|\d{1,2}\.?[ -](?:de )?\p{L}{3,10}\.?[ -](?:de )?\d{2,4}"
-    r"|\p{L}{3,9}\.? \d{1,2},? \d{4}|(?:Today|Yesterday)(?: at)?)"
+    r"|\p{L}{3,9}\.? \d{1,2},? \d{4}|\d{1,2}[./]\d{1,2}|(?:Today|Yesterday)(?: at)?)"
 )
 _CLOCK = r"\d{1,2}[:.]\d\d(?:[:.]\d\d(?:[.,]\d+)?)?(?:\s?[ap]\.?\s?m\b\.?)?(?:\s?(?:UTC|GMT|Z|[+-]\d\d:?\d\d))?"
 _TIME = rf"(?P<time>(?:\p{{L}}{{3,9}},? )?(?:{_DAY}(?:,|T|\s|\sat\s|\s[-–]\s)\s?{_CLOCK}|{_CLOCK}(?:,?\s{_DAY})?))"
-_WHO = r"(?P<name>(?![-<=*]+\s)[^\s:<>\[\](){}=|][^:<>\[\]|?!\t\n]{0,48}?)"
+_WHO = r"(?P<name>(?![-<=*]+\s|[^:\"“]*[\"“][^:\"”]*:)[^\s:<>\[\](){}=|][^:<>\[\]|?!\t\n]{0,48}?)"
 _TEXT = r"(?P<text>.*)"
+_MOMENT = regex.compile(rf"[\[(]?(?:{_TIME}|{_DAY})[\])]?", regex.IGNORECASE)
 _STAMP = regex.compile(rf"^[\[(]?\s?{_TIME}\s?(?:[\])]|(?=[\s:-]|$))", regex.IGNORECASE)
 # How programs begin a message; where a name stands above its text, there is no group of text.
 _FORMS = [
@@ -45,7 +46,7 @@ _FORMS = [
         rf"^[\[(]?{_TIME}[\])]?\s+From\s+{_WHO}\s+to\s+[^:]{{1,60}}:\s*{_TEXT}$",  # Zoom
         rf"^[\[(]?\s?{_TIME}\s?[\])]?\s*[-–—:|,]?\s*{_WHO}:\s+{_TEXT}$",  # WhatsApp, Pidgin, widgets
         rf"^(?:[\[(]?{_TIME}[\])]?:?\s*)?<[ ~&@%+]?(?P<name>[^\s<>/]{{1,32}})>\s+{_TEXT}$",  # IRC
-        rf"^[\[(]{_TIME}[\])]\s+(?P<name>\S[^:\n]{{0,40}}?)(?: \(pinned\))?$",  # Discord's exporter, Teams
+        rf"^[\[(]{_TIME}[\])]\s+(?P<name>\S[^:\n]{{0,40}}?)(?: \(pinned\))?:?$",  # Discord's exporter, Teams
         rf"^{_TIME}\t{_WHO}\t{_TEXT}$",  # WeeChat, Line
         rf"^{_WHO},? \[{_TIME}\]:?$",  # Telegram, Slack
         rf"^{_WHO}(?: [—–-] |\s{{2,}}|\t|  ?APP  ?){_TIME}$",  # Discord's and Slack's windows
@@ -73,7 +74,11 @@ def plain_text(document: Document, losses: Losses) -> Iterator[Dialogue]:
     for line in chain(document.lines(), [""]):
         if line.strip() and len(messages) < MAX_LINES_A_DIALOGUE:
             name = _NAME.match(line)
-            messages.append(Message(name[1], line[name.end() :], role_of(name[1])) if name else Message(None, line))
+            text = line[name.end() :] if name else line
+            if _MOMENT.fullmatch(text.strip()):
+                losses.leave_out(NOTICE)
+            else:
+                messages.append(Message(name[1], text, role_of(name[1])) if name else Message(None, text))
         elif messages:
             if len(messages) > 1:
                 yield numbered(document, number, in_talk(messages, losses))
