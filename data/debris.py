@@ -18,6 +18,7 @@ Following = Mapping[tuple[int, ...], frozenset[int]]  # after these tokens, any 
 _NO_RULES: Following = MappingProxyType({})
 _LONGEST = 3  # tokens before the one that a rule bars
 _SPEAKER = "user|speaker|person|persona|participant"
+_BEFORE_A_NAME = "is|am|i'm|it's|hi|hello|hey|you|too|,"  # after these nobody says "user" without an article
 _NUMBER = r"\d\d?|#|_"
 _BRACKET = r"[\[(]+"
 _SQUARE_BRACKET = r"\[+"
@@ -82,6 +83,7 @@ def debris_of(tokens: Sequence[str], end: int) -> Debris:
     abbreviations = [place for place in like(_ABBREVIATION) if not tokens[place].startswith(JOINER)]  # not "1st"
     after = _rules(
         ([like(_SPEAKER)], like(_NUMBER)),
+        ([like(_BEFORE_A_NAME)], like("user")),
         ([opening(_BRACKET)], like(_PLACEHOLDER)),
         ([opening(_SQUARE_BRACKET)], like(f"{_OWNER}|{_DETAIL}")),
         ([opening(_TAG_BRACKET)], like(_WORD)),

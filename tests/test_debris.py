@@ -21,6 +21,7 @@ PLACEHOLDERS = [
     "Dear <name>,",
     "My name is ____.",
 ]
+CALLED_USER = ["My name is user.", "I'm user!", "Nice to meet you, User."]
 CUT_OFF = [
     "Guardians of the galaxy Vol.",
     "I love Guardians of the galaxy vol",
@@ -37,6 +38,7 @@ SPEECH = [
     "It is on the 1st.",
     "Who is this person?",
     "I am a user of both.",
+    "Is the user happy?",
     "We were 2.",
     "I like it (a lot).",
     "My name is Anna.",
@@ -49,11 +51,11 @@ SPEECH = [
 @pytest.fixture(scope="module")
 def vocabulary() -> Vocabulary:
     return Vocabulary.from_counts(
-        {token: 1 for text in PLACEHOLDERS + CUT_OFF + SPEECH for token in tokenise(text)}, 999
+        {token: 1 for text in PLACEHOLDERS + CALLED_USER + CUT_OFF + SPEECH for token in tokenise(text)}, 999
     )
 
 
-@pytest.mark.parametrize("text", PLACEHOLDERS + CUT_OFF)
+@pytest.mark.parametrize("text", PLACEHOLDERS + CALLED_USER + CUT_OFF)
 def test_placeholders_and_cut_off_abbreviations_spoil_an_utterance(text: str, vocabulary: Vocabulary) -> None:
     assert vocabulary.speech().spoils(vocabulary.encode(text))
 
