@@ -115,8 +115,8 @@ def read_logs(paths: Iterable[Path], dropped: Counter[str], skipped: list[str]) 
 
 
 def _unknown_roles(name: str, roles: Counter[str]) -> str:
-    named = ", ".join(f"{role} ({count:,} utterances)" for role, count in roles.most_common(3))
-    return f"{name}: nothing is learned of roles that are not known: {named}; call them user or assistant"
+    named = ", ".join(f"{role} {count:,}" for role, count in roles.most_common(3))
+    return f"{name}: nothing is learned of roles that are not known (utterances: {named}); call them user or assistant"
 
 
 def cleaned(taught: Taught, dropped: Counter[str]) -> Iterator[Taught]:

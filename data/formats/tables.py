@@ -80,7 +80,7 @@ def _dialogues(
 
 
 def _reply(message: Message, is_named: bool) -> Message:
-    """A message without the names of those it answers; a role by itself is nobody in particular."""
+    """A message without the names of those it answers; a role alone does not say which person speaks."""
     return message._replace(text=_MENTIONS.sub("", message.text), speaker=message.speaker if is_named else None)
 
 
