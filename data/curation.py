@@ -1,21 +1,20 @@
 """What of many dialogues may be learned, judged over all of them: floods, copies, and copies of what is held out.
 
 A wording that people bring in masses is an attack, or something the model says already: none of it is learned, nor of
-its variants, which have another word in a place, or one more or less. What a trusted log repeats, and what everybody
-says to everything, is capped: first come the different utterances that it answers. What is alike is found exactly, by
-prefix filtering (Bayardo, Ma and Srikant, 2007, "Scaling up all pairs similarity search").
+its variants, which have another word in a place, or one more or less. What everybody says to everything is capped:
+first come the different utterances that it answers. A trusted log may repeat its answers: each is learned for every
+different utterance that it answers, and weighs less the more of them there are, so that no answer dominates. What is
+alike is found exactly, by prefix filtering (Bayardo, Ma and Srikant, 2007, "Scaling up all pairs similarity search").
 """
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
-from math import ceil
+from math import ceil, sqrt
 from typing import Any, ClassVar, Generic, NamedTuple, Protocol, TypeVar
 
 import regex
-
-from data.formats.dialogue import Dialogue
 
 LIKE = 0.7  # the Jaccard index of words and pairs of words from which two texts are near copies
 CONTEXT_UTTERANCES = 8
@@ -62,8 +61,8 @@ class Example:
 class Caps:
     """How many copies, near copies among them, are learned at most."""
 
-    pair: int = 3  # of one response to one utterance
-    wording: int = 30  # of one response to whatever utterances
+    pair: int = 3  # of one response to one utterance; in a trusted log, to one in the same words
+    wording: int = 30  # of one response to whatever utterances; a trusted log's weigh less from here on
     flood: int = 50  # of one response that people brought, with its variants; of more none is learned
     user: int = 200  # responses that one user brought
 
@@ -94,31 +93,6 @@ class Curated(Generic[T]):
     forbidden: list[dict[str, Any]] = field(default_factory=list)
 
 
-def examples_of(dialogue: Dialogue, user: str | None = None) -> Iterator[Example]:
-    """The responses of a dialogue: the assistant's, or without roles everybody's, as far as something came before."""
-    roles = dialogue.roles or ("assistant",) * len(dialogue.utterances)
-    weights = tuple(float(role == "assistant") for role in roles)
-    for _, example in _examples(dialogue.id, user, dialogue.utterances, weights):
-        yield example
-
-
-def capped(examples: Iterable[Example], caps: Caps, dropped: Counter[str]) -> list[Example]:
-    """The examples that may be learned, in their order; the others are counted by reason."""
-    examples = list(examples)
-    faults = _faults(examples, caps)
-    dropped.update(fault for fault in faults if fault)
-    return [example for example, fault in zip(examples, faults, strict=True) if fault is None]
-
-
-def without_copies(examples: Iterable[Example], held_out: "NearCopies", dropped: Counter[str]) -> Iterator[Example]:
-    """The examples whose last utterance and response are no near copy of a pair (see `pairs_of`) that is held out."""
-    for example in examples:
-        if held_out.holds(example.pair):
-            dropped[_COPY] += 1
-        else:
-            yield example
-
-
 def pairs_of(utterances: Sequence[str]) -> Iterator[str]:
     """Each utterance of a dialogue with the next, as texts for `NearCopies`."""
     return map(_pair, utterances, utterances[1:])
@@ -127,22 +101,27 @@ def pairs_of(utterances: Sequence[str]) -> Iterator[str]:
 def curate(
     lessons: Iterable[T], dropped: Counter[str], caps: Caps | None = None, held_out: "NearCopies | None" = None
 ) -> Curated[T]:
-    """The dialogues in their order; what may not be learned of them weighs nothing any more and is context."""
+    """The dialogues in their order; what may not be learned of them weighs nothing any more and is context.
+
+    Of an answer that a trusted log gives n times, where n is more than `caps.wording`, each copy weighs by the square
+    root of `caps.wording / n`: together they weigh more than those of a rarer answer, but not n times as much.
+    """
     lessons = list(lessons)
     places, examples = [], []
     for number, lesson in enumerate(lessons):
         for place, example in _examples(lesson.id, lesson.person, lesson.utterances, lesson.weights):
             places.append((number, place))
             examples.append(example)
-    faults = _faults(examples, caps or Caps())
+    caps = caps or Caps()
+    said = _said(examples)
+    faults = _faults(examples, said, caps)
     for number, example in enumerate(examples):
         if held_out and faults[number] is None and held_out.holds(example.pair):
             faults[number] = _COPY
     dropped.update(fault for fault in faults if fault)
     weights = [list(lesson.weights) for lesson in lessons]
-    for (number, place), fault in zip(places, faults, strict=True):
-        if fault:
-            weights[number][place] = 0.0
+    for (number, place), share in zip(places, _shares(examples, said, faults, caps.wording), strict=True):
+        weights[number][place] *= share
     left = [replace(lesson, weights=tuple(some)) for lesson, some in zip(lessons, weights, strict=True)]
     return Curated(left, _forbidden(examples, faults))
 
@@ -158,6 +137,23 @@ class NearCopies:
 
     def holds(self, text: str) -> bool:
         return self._index.find(_wording(text)) is not None
+
+
+def kinds(texts: Sequence[str]) -> list[int]:
+    """A number for each text, the same for near copies of the first of them."""
+    return _kinds(texts, _COPIES)
+
+
+def are_own(texts: Sequence[str], owners: Sequence[str]) -> list[bool]:
+    """Whether a text has near copies among its owner's texts only, for each text."""
+    wordings = [_wording(text) for text in texts]
+    index = _Index(dict.fromkeys(wordings), _COPIES)
+    numbers = {wording: index.add(wording) for wording in dict.fromkeys(wordings)}
+    owners_of: defaultdict[int, set[str]] = defaultdict(set)
+    for wording, owner in zip(wordings, owners, strict=True):
+        owners_of[numbers[wording]].add(owner)
+    shared = {wording: set[str]().union(*(owners_of[number] for number in index.alike(wording))) for wording in numbers}
+    return [shared[wording] == {owner} for wording, owner in zip(wordings, owners, strict=True)]
 
 
 class _Likeness(NamedTuple):
@@ -197,9 +193,13 @@ class _Index:
         """The number of the first one that is alike, or the wording's own."""
         if wording in self._exact:
             return self._exact[wording]
+        return next(self.alike(wording), None)
+
+    def alike(self, wording: str) -> Iterator[int]:
+        """The numbers of all that are alike, the wording's own among them."""
         pieces = self._likeness.pieces(wording)
         candidates = {number for piece in self._rarest(pieces) for number in self._places.get(piece, ())}
-        return next((number for number in sorted(candidates) if self._is_like(pieces, number)), None)
+        return (number for number in sorted(candidates) if self._is_like(pieces, number))
 
     def _rarest(self, pieces: set[str]) -> list[str]:
         in_order = sorted(pieces, key=lambda piece: (self._counts[piece], piece))
@@ -223,13 +223,15 @@ def _examples(
 _Said = tuple[int, bool]
 
 
-def _faults(examples: Sequence[Example], caps: Caps) -> list[str | None]:
+def _said(examples: Sequence[Example]) -> list[_Said]:
+    responses = kinds([example.response for example in examples])
+    return [(kind, example.weight < 0) for kind, example in zip(responses, examples, strict=True)]
+
+
+def _faults(examples: Sequence[Example], said: Sequence[_Said], caps: Caps) -> list[str | None]:
     """Why each example may not be learned, or None where it may."""
-    responses = _kinds([example.response for example in examples], _COPIES)
-    befores = _kinds([example.context[-1] if example.context else "" for example in examples], _COPIES)
-    said = [(kind, example.weight < 0) for kind, example in zip(responses, examples, strict=True)]
     faults = _floods(examples, caps)
-    _find_copies(faults, said, befores, caps)
+    _find_copies(faults, examples, said, caps)
     brought: Counter[str] = Counter()
     for place, example in enumerate(examples):
         if faults[place] is None and example.user is not None:
@@ -237,6 +239,16 @@ def _faults(examples: Sequence[Example], caps: Caps) -> list[str | None]:
             if brought[example.user] > caps.user:
                 faults[place] = "too much of one user"
     return faults
+
+
+def _shares(
+    examples: Sequence[Example], said: Sequence[_Said], faults: Sequence[str | None], wording: int
+) -> Iterator[float]:
+    """How much of its weight each example keeps: nothing where it has a fault (see `curate`)."""
+    learned = [example.user is None and fault is None for example, fault in zip(examples, faults, strict=True)]
+    counts = Counter(one for one, is_learned in zip(said, learned, strict=True) if is_learned)
+    for one, is_learned, fault in zip(said, learned, faults, strict=True):
+        yield 0.0 if fault else sqrt(min(1.0, wording / counts[one])) if is_learned else 1.0
 
 
 def _floods(examples: Sequence[Example], caps: Caps) -> list[str | None]:
@@ -253,11 +265,14 @@ def _floods(examples: Sequence[Example], caps: Caps) -> list[str | None]:
     return ["flood" if place in flooded else None for place in range(len(examples))]
 
 
-def _find_copies(faults: list[str | None], said: Sequence[_Said], befores: Sequence[int], caps: Caps) -> None:
-    """Adds the copies to the faults. A wording's first answers to different utterances go before its second ones."""
-    of_pair: Counter[tuple[_Said, int]] = Counter()
+def _find_copies(faults: list[str | None], examples: Sequence[Example], said: Sequence[_Said], caps: Caps) -> None:
+    """Adds the copies to the faults. A wording's first answers to different utterances go before its second ones.
+
+    What people brought and what trusted logs say is counted apart.
+    """
+    of_pair: Counter[tuple[_Said, str | int]] = Counter()
     copies = []
-    for place, pair in enumerate(zip(said, befores, strict=True)):
+    for place, pair in enumerate(zip(said, _asked(examples), strict=True)):
         if faults[place] is None:
             of_pair[pair] += 1
             copies.append((of_pair[pair], place))
@@ -265,10 +280,21 @@ def _find_copies(faults: list[str | None], said: Sequence[_Said], befores: Seque
     for copy, place in sorted(copies):
         if copy > caps.pair:
             faults[place] = "duplicate"
-            continue
-        of_wording[said[place]] += 1
-        if of_wording[said[place]] > caps.wording:
-            faults[place] = "said too often"
+        elif examples[place].user is not None:
+            of_wording[said[place]] += 1
+            if of_wording[said[place]] > caps.wording:
+                faults[place] = "said too often"
+
+
+def _asked(examples: Sequence[Example]) -> list[str | int]:
+    """What each example answers, the same for copies: of what people brought near ones, of a log only those in the same
+    words, as each other wording of a question is worth learning."""
+    last = [example.context[-1] if example.context else "" for example in examples]
+    near = kinds(last)
+    return [
+        _wording(text) if example.user is None else kind
+        for text, kind, example in zip(last, near, examples, strict=True)
+    ]
 
 
 def _forbidden(examples: Sequence[Example], faults: Sequence[str | None]) -> list[dict[str, Any]]:

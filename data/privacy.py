@@ -6,16 +6,19 @@ masked was context, and an utterance that holds personal data is no target.
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Container, Iterator
 from contextlib import suppress
 from functools import cache, partial
 from ipaddress import ip_address
+from typing import NamedTuple
 
 import regex
 from phonenumbers import Leniency, PhoneNumberMatcher
 from stdnum import iban, luhn
 
 PHONE_REGIONS = ("US", "GB")  # whose numbers are understood without their country's prefix
+PHONE_DIGITS = 9  # the last ones, which are the same with and without a country's prefix
+CONTACTS = {"email", "url", "handle", "address", "phone"}  # kinds of data by which somebody can be reached
 PROFANE_LISTS = 9  # a word is profane that so many published lists of profanities name
 
 _MAY_BE_PERSONAL = regex.compile(r"[\d@]|\w\.\w|://|(?i:\bdot\b)")
@@ -59,14 +62,78 @@ _POSTCODE = regex.compile(
     r"|\b\d{5}-\d{4}\b|\b[a-z]{1,2}\d[a-z\d]?\s\d[a-z]{2}\b"
 )
 
+_OPTIONAL = regex.compile(r"^(?:[a-z]+://)?(?:www\.)?|\b(?:at|dot)\b")
+_TAKEN = ";"  # in place of what was found already
+
 _Find = Callable[[str], Iterator[tuple[int, int]]]
 
 
-def masked(text: str) -> tuple[str, Counter[str]]:
-    """The text with plain words where personal data stood, and how much of which kind that was.
+class Datum(NamedTuple):
+    """Personal data in a text. `key` is the same for all ways to write it."""
 
-    Nothing is left in the result that would be found again.
+    kind: str
+    key: str
+    text: str
+    start: int
+
+
+def found_in(text: str) -> Iterator[Datum]:
+    """The personal data of a text, kind by kind."""
+    if not _MAY_BE_PERSONAL.search(text):
+        return
+    for kind, _, find in _KINDS:
+        end = 0
+        for start, stop in sorted(find(text)):
+            if start >= end:
+                yield Datum(kind, _key(text[start:stop]), text[start:stop], start)
+                text = text[:start] + _TAKEN * (stop - start) + text[stop:]
+                end = stop
+
+
+def masked(text: str, kept: Container[str] = ()) -> tuple[str, Counter[str]]:
+    """The text with plain words where personal data stood, and how much of which kind that was; but for data whose
+    keys are `kept`.
+
+    Nothing else is left in the result that would be found again.
     """
+    parts, found = [], Counter[str]()
+    for part, is_kept in _parted(text, kept):
+        if not is_kept:
+            part, more = _all_masked(part)
+            found += more
+        parts.append(part)
+    return "".join(parts), found
+
+
+def personal(text: str, kept: Container[str] = ()) -> Counter[str]:
+    """How much personal data a text holds, by kind, but for what is `kept`."""
+    return masked(text, kept)[1]
+
+
+def without_personal(text: str, kept: Container[str] = ()) -> str:
+    """The text with plain words where personal data stood, but for what is `kept`."""
+    return masked(text, kept)[0]
+
+
+def _parted(text: str, kept: Container[str]) -> Iterator[tuple[str, bool]]:
+    """The pieces of a text in their order, and whether each is data to keep."""
+    end = 0
+    for datum in sorted(found_in(text), key=lambda datum: datum.start) if kept else ():
+        if datum.key in kept:
+            yield text[end : datum.start], False
+            yield datum.text, True
+            end = datum.start + len(datum.text)
+    yield text[end:], False
+
+
+def _key(text: str) -> str:
+    """Letters and digits, without what is written or left out at will, as a country's prefix."""
+    text = _OPTIONAL.sub("", text.casefold())
+    key = "".join(filter(str.isalnum, text))
+    return key[-PHONE_DIGITS:] if key.isdigit() else key
+
+
+def _all_masked(text: str) -> tuple[str, Counter[str]]:
     found: Counter[str] = Counter()
     while _MAY_BE_PERSONAL.search(text):
         before = found.total()
@@ -76,16 +143,6 @@ def masked(text: str) -> tuple[str, Counter[str]]:
         if found.total() == before:
             break
     return text, +found
-
-
-def personal(text: str) -> Counter[str]:
-    """How much personal data a text holds, by kind."""
-    return masked(text)[1]
-
-
-def without_personal(text: str) -> str:
-    """The text with plain words where personal data stood."""
-    return masked(text)[0]
 
 
 def _replaced(text: str, words: str, find: _Find) -> tuple[str, int]:

@@ -140,7 +140,8 @@ def _with_sentence_capitals(tokens: Iterable[str]) -> list[str]:
         core = token.strip(JOINER)
         is_word = core[:1].isalnum()
         capitalised.append(token.replace(core, core[:1].upper() + core[1:], 1) if at_start and is_word else token)
-        if core.endswith(_SENTENCE_END) and core != "...":
+        is_inside = token.endswith(JOINER)  # as the dot of help@shop.example
+        if core.endswith(_SENTENCE_END) and core != "..." and not is_inside:
             at_start = True
         elif is_word:
             at_start = False

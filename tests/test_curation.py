@@ -1,25 +1,35 @@
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from itertools import pairwise
+from math import isclose, sqrt
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from data.curation import LIKE, Caps, Example, NearCopies, capped, curate, examples_of, pairs_of, without_copies
-from data.formats.dialogue import Dialogue
+from data.curation import LIKE, Caps, NearCopies, are_own, curate, kinds, pairs_of
 
 INSULT = "You are a silly old goat."
 
 
-def example(before: str, response: str, user: str | None = None, weight: float = 1.0) -> Example:
-    return Example((before,), response, user, weight, f"{user}/{before}")
+@dataclass(frozen=True, slots=True)
+class Taught:
+    id: str
+    person: str | None
+    utterances: tuple[str, ...]
+    weights: tuple[float, ...]
 
 
-def kept(examples: Iterable[Example], caps: Caps | None = None) -> tuple[list[Example], Counter[str]]:
+def example(before: str, response: str, person: str | None = None, weight: float = 1.0) -> Taught:
+    return Taught(f"{person}/{before}", person, (before, response), (0.0, weight))
+
+
+def kept(examples: Sequence[Taught], caps: Caps | None = None) -> tuple[list[Taught], Counter[str]]:
+    """The examples that are still learned, each as it was before, and what was dropped."""
     dropped: Counter[str] = Counter()
-    return capped(examples, caps or Caps(), dropped), dropped
+    curated = curate(examples, dropped, caps)
+    return [one for one, left in zip(examples, curated.lessons, strict=True) if left.weights[1]], dropped
 
 
 def different(number: int) -> str:
@@ -28,22 +38,6 @@ def different(number: int) -> str:
 
 
 OTHERS = [example(different(number), f"It is {different(number)}", f"u{number % 9}") for number in range(100)]
-
-
-def test_the_responses_of_a_dialogue_are_its_assistants_or_everybodys() -> None:
-    roles = ("assistant", "user", "assistant", "user")
-    dialogue = Dialogue("x/1", "x", "x/1", ("Hello", "Hi", "Can I help?", "No"), roles)
-    (only,) = examples_of(dialogue)
-    assert only == Example(("Hello", "Hi"), "Can I help?", None, 1.0, "x/1")
-    people = Dialogue("x/1", "x", "x/1", ("Hello", "Hi", "Can I help?"))
-    assert [one.response for one in examples_of(people, "ann")] == ["Hi", "Can I help?"]
-    assert {one.user for one in examples_of(people, "ann")} == {"ann"}
-
-
-def test_a_context_holds_the_last_utterances_only() -> None:
-    long = Dialogue("x/1", "x", "x/1", tuple(map(str, range(1000))))
-    assert [one.context[-1] for one in examples_of(long)] == [str(number) for number in range(999)]
-    assert max(len(one.context) for one in examples_of(long)) < 20
 
 
 def test_500_copies_of_an_insult_from_one_user_leave_none() -> None:
@@ -91,13 +85,29 @@ def test_common_courtesies_are_capped_and_do_not_vanish() -> None:
     assert dropped == {"said too often": 500 - Caps().wording}
 
 
-def test_what_a_trusted_log_says_often_is_capped_in_favour_of_different_questions() -> None:
+def test_a_trusted_log_answers_every_different_question_and_copies_of_one_are_capped() -> None:
     often = [example("When do you open?", "We open at nine.") for _ in range(100)]
-    otherwise = [example(different(number), "We open at nine!") for number in range(10)]
-    left, dropped = kept([*often, *otherwise])
-    assert left == [*often[:3], *otherwise]
+    nearly = [example("When do you open, please?", "We open at nine.")]
+    otherwise = [example(different(number), "We open at nine!") for number in range(200)]
+    left, dropped = kept([*often, *nearly, *otherwise])
+    assert left == [*often[:3], *nearly, *otherwise]
     assert dropped == {"duplicate": 97}
-    assert kept([*often, *otherwise], Caps(wording=8))[0] == [often[0], *otherwise[:7]]
+
+
+def test_answers_of_a_trusted_log_weigh_by_the_square_root_of_how_often_they_are_given() -> None:
+    often = [example(different(number), "We open at nine.") for number in range(120)]
+    seldom = [example(different(number), "The harbour has a lift.") for number in range(30)]
+    lessons = curate([*often, *seldom], Counter()).lessons
+    assert all(isclose(one.weights[1], sqrt(30 / 120)) for one in lessons[:120])
+    assert {one.weights[1] for one in lessons[120:]} == {1.0}
+
+
+def test_what_a_trusted_log_says_takes_no_room_from_what_people_brought_and_gives_them_none() -> None:
+    log = [example(different(number), "We open at nine.") for number in range(100)]
+    people = [example(different(number), "We open at nine.", f"u{number}") for number in range(100, 145)]
+    left, dropped = kept([*log, *people])
+    assert left == [*log, *people[:30]]
+    assert dropped == {"said too often": 15}
 
 
 def test_one_user_teaches_so_much_and_no_more() -> None:
@@ -105,7 +115,7 @@ def test_one_user_teaches_so_much_and_no_more() -> None:
     left, dropped = kept([*mine, *OTHERS], Caps(user=20))
     assert left == [*mine[:20], *OTHERS]
     assert dropped == {"too much of one user": 10}
-    unknown = [example(one.context[0], one.response) for one in mine]
+    unknown = [example(*one.utterances) for one in mine]
     assert kept(unknown, Caps(user=20))[0] == unknown
 
 
@@ -121,15 +131,16 @@ def test_one_user_teaches_so_much_and_no_more() -> None:
         max_size=60,
     )
 )
-def test_capping_keeps_the_order_counts_every_drop_and_stays_within_its_caps(examples: list[Example]) -> None:
+def test_capping_keeps_the_order_counts_every_drop_and_stays_within_its_caps(examples: list[Taught]) -> None:
     caps = Caps(pair=2, wording=4, flood=9, user=8)
     left, dropped = kept(examples, caps)
     remaining = iter(examples)
     assert all(any(one is other for other in remaining) for one in left)
     assert len(left) + dropped.total() == len(examples)
     assert (left, dropped) == kept(examples, caps)
-    assert all(count <= 2 for count in Counter((one.pair.lower(), one.weight) for one in left).values())
-    assert all(count <= 8 for user, count in Counter(one.user for one in left).items() if user)
+    pairs = Counter((one.utterances[0], one.utterances[1].lower(), one.weights, one.person is None) for one in left)
+    assert all(count <= 2 for count in pairs.values())
+    assert all(count <= 8 for person, count in Counter(one.person for one in left).items() if person)
 
 
 def test_near_copies_are_found_whatever_their_case_and_signs() -> None:
@@ -159,21 +170,25 @@ def test_near_copies_are_those_that_a_plain_comparison_finds(texts: list[str], t
     assert NearCopies(texts).holds(text) == any(likeness(text, other) >= LIKE for other in texts)
 
 
+@given(st.lists(st.tuples(_TEXTS, st.sampled_from("xyz")), max_size=8))
+def test_a_text_is_its_owner_s_own_where_no_near_copy_is_another_s(texts: list[tuple[str, str]]) -> None:
+    expected = [all(other == owner for copy, other in texts if likeness(text, copy) >= LIKE) for text, owner in texts]
+    assert are_own([text for text, _ in texts], [owner for _, owner in texts]) == expected
+
+
+def test_near_copies_are_of_one_kind() -> None:
+    first, again, other = kinds(["The shop opens at nine every day.", "the shop opens at nine, every day!", "Where?"])
+    assert first == again != other
+
+
 def test_pairs_near_the_validation_set_are_left_out_and_their_parts_are_not() -> None:
     held_out = NearCopies(pairs_of(("When does the shop open?", "It opens at nine.", "Thanks!")))
     dropped: Counter[str] = Counter()
     copy = example("When does the shop open", "it opens at nine")
     others = [example("When does the shop open?", "At ten."), example("And today?", "It opens at nine.")]
-    assert list(without_copies([copy, *others], held_out, dropped)) == others
+    lessons = curate([copy, *others], dropped, held_out=held_out).lessons
+    assert [one.weights[1] for one in lessons] == [0.0, 1.0, 1.0]
     assert dropped == {"copy of the validation set": 1}
-
-
-@dataclass(frozen=True, slots=True)
-class Taught:
-    id: str
-    person: str | None
-    utterances: tuple[str, ...]
-    weights: tuple[float, ...]
 
 
 def test_what_may_not_be_learned_of_a_dialogue_is_context() -> None:

@@ -1,14 +1,10 @@
 from collections import Counter
-from dataclasses import replace
 
 import pytest
 
 from chatbot.history import Lesson, LessonTurn
 from data.formats.dialogue import Dialogue
-from data.store import TokenStore
-from data.vocabulary import Vocabulary
-from training.gate import FEWEST
-from training.lessons import Taught, _split, cleaned, of_conversation, of_log, read_logs, write_stores
+from training.lessons import cleaned, of_conversation, of_log, read_logs
 
 
 def said(speaker: str, text: str, rating: int = 0, better: str | None = None, retrieved: bool = False) -> LessonTurn:
@@ -70,6 +66,31 @@ def test_a_response_with_personal_data_is_not_learned_and_nobody_s_is_kept_as_co
     assert dropped == {"personal data": 1}
 
 
+def test_a_business_s_own_contact_is_learned_as_it_is_written_and_a_user_s_is_not():
+    texts = (
+        "I am ann@mail.example.",
+        "Then write to <help@ferry.example>, or call 020 7946 0958.",
+        "Call me at 020 7946 0111.",
+        "We call 020 7946 0111.",
+    )
+    log = of_log(Dialogue("1", "log", "log/1", texts, ("user", "assistant") * 2))
+    dropped: Counter[str] = Counter()
+    (taught,) = cleaned(log, dropped, {"helpferryexample", "079460958"})
+    assert taught.utterances[1] == "Then write to help@ferry.example, or call 020 7946 0958."
+    assert taught.weights == (0, 1, 0, 0)
+    assert "mail.example" not in taught.utterances[0]
+    assert not any("0111" in text for text in taught.utterances)
+    assert dropped == {"personal data": 1}
+
+
+def test_what_people_said_to_this_bot_keeps_no_contact_whatever_a_log_gives_out():
+    lesson = conversation(said("user", "Your number?"), said("bot", "Call 020 7946 0958 please.", 1))
+    (taught,) = of_conversation(lesson)
+    (left,) = cleaned(taught, Counter(), {"079460958"})
+    assert left.weights == (0, 0)
+    assert left.utterances[1] == "Call that number please."
+
+
 def test_a_profane_response_is_not_learned():
     dropped: Counter[str] = Counter()
     log = Dialogue("1", "log", "log/1", ("Hello there.", "Fuck off, will you."), ("user", "assistant"))
@@ -94,56 +115,3 @@ def test_the_first_line_that_cannot_be_read_is_named_and_the_others_are_read(tmp
     assert len(list(read_logs([tmp_path / "logs.jsonl"], dropped, skipped))) == 3
     assert sum(dropped.values()) == 1
     assert any("logs.jsonl" in one and "line 3" in one for one in skipped)
-
-
-def taught(number: int, *texts: str, weight: float = 1.0) -> Taught:
-    utterances = texts or (f"What is {number} and {number * 7}?", f"It is {number * 13} of {number * 17}.")
-    return Taught(f"c{number}", None, "log", utterances, (0.0, *[weight] * (len(utterances) - 1)))
-
-
-def parts_of(lessons: list[Taught]) -> dict[str, set[str]]:
-    return {name: {one.id for one in part} for name, part in _split(lessons).items()}
-
-
-def test_what_was_learned_from_once_is_judged_by_never_however_many_conversations_come():
-    lessons = [taught(number) for number in range(600)]
-    learned: set[str] = set()
-    for count in (20, 25, 50, 100, 300, 600):
-        parts = parts_of(lessons[:count])
-        assert len(parts["test"]) >= FEWEST
-        assert parts["validation"]
-        assert not learned & parts["test"]
-        learned |= parts["train"]
-
-
-def test_what_is_only_disliked_is_not_what_the_gate_has_too_few_of():
-    lessons = [*(taught(number, weight=-0.5) for number in range(100)), *(taught(number) for number in range(100, 120))]
-    held_out = _split(lessons)
-    assert sum(one.has_response for one in held_out["test"]) >= FEWEST
-    assert any(one.has_response for one in held_out["validation"])
-
-
-def test_the_gate_judges_by_no_copy_of_what_was_learned(tmp_path):
-    vocabulary = Vocabulary(["<pad>", "<unk>", "<bos>", "<eos>", "it", "is"])
-    same = [taught(number, "What is it?", "It is tea, of course!") for number in range(30)]
-    write_stores(tmp_path / "same", same, vocabulary)
-    write_stores(tmp_path / "other", [taught(number) for number in range(30)], vocabulary)
-
-    def judged(store: TokenStore) -> int:
-        return sum(int((store.weights_of(place) > 0).sum()) for place in range(len(store)))
-
-    assert judged(TokenStore.open(tmp_path / "same" / "test")) == 0
-    assert judged(TokenStore.open(tmp_path / "same" / "validation")) > 0
-    assert judged(TokenStore.open(tmp_path / "other" / "test")) >= FEWEST
-
-
-def test_what_is_learned_is_learned_out_of_the_blue_as_well(tmp_path):
-    vocabulary = Vocabulary(["<pad>", "<unk>", "<bos>", "<eos>", "a", "b", "c", "d"])
-    lessons = [taught(number, "a", "b", "c", "d") for number in range(30)]
-    lessons = [replace(one, weights=(0.0, 1.0, 0.0, 0.5)) for one in lessons]
-    sizes = write_stores(tmp_path, lessons, vocabulary)
-    store = TokenStore.open(tmp_path / "train")
-    dialogues = [[vocabulary.decode(ids) for ids in store[place]] for place in range(len(store))]
-    assert sizes["train"] == dialogues.count(list("ABCD")) == dialogues.count(list("CD")) == len(dialogues) / 2
-    assert {tuple(store.weights_of(place)) for place in range(len(store))} == {(0.0, 1.0, 0.0, 0.5), (0.0, 0.5)}
-    assert len(TokenStore.open(tmp_path / "test")) == sizes["test"]  # nobody is judged twice by the same

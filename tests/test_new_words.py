@@ -33,6 +33,12 @@ def test_the_most_frequent_words_come_first():
     assert new_words(talk(5, "zorbo flim zorbo"), KNOWN) == ["zorbo", "flim"]
 
 
+def test_a_contact_s_words_are_new_however_seldom_and_each_as_it_is_joined_there():
+    vocabulary = Vocabulary([*KNOWN.tokens, "￭7946", "0958￭"])
+    assert new_words(talk(1, "Call 020 7946 0958."), vocabulary, ["020 7946 0958"]) == ["020", "7946", "0958"]
+    assert new_words(talk(5, "zorbo 020"), KNOWN, ["020", "020"]) == ["020", "zorbo"]
+
+
 def test_a_larger_vocabulary_leaves_what_was_known_as_it_was(tmp_path):
     old = tiny_checkpoint(tmp_path / "old")
     model, vocabulary = grown(old.model, old.vocabulary, ["Zorbo", "flim"], ["I like Zorbo music", "flim flim"])

@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from data.privacy import is_profane, masked, personal, without_personal
+from data.privacy import found_in, is_profane, masked, personal, without_personal
 
 
 @pytest.mark.parametrize(
@@ -59,6 +59,25 @@ def test_each_datum_is_counted() -> None:
     assert personal("Mail a@b.org or c@d.org, or call 212-555-0199") == {"email": 2, "phone": 1}
 
 
+@pytest.mark.parametrize(
+    ("ways", "key"),
+    [
+        (["020 7946 0958", "(020) 7946-0958", "+44 20 7946 0958", "+44 (0)20 7946 0958"], "079460958"),
+        (["help@ferry.example", "Help@Ferry.Example", "help at ferry dot example"], "helpferryexample"),
+        (["https://www.ferry.com/a", "www.ferry.com/a", "ferry.com/a"], "ferrycoma"),
+        (["14 Harbour Street", "14, harbour  street"], "14harbourstreet"),
+    ],
+)
+def test_a_datum_has_one_key_however_it_is_written(ways: list[str], key: str) -> None:
+    assert {datum.key for way in ways for datum in found_in(f"It is {way} now")} == {key}
+
+
+def test_what_is_kept_stays_as_it_is_written_and_the_rest_is_masked() -> None:
+    text = "Call (020) 7946-0958 or 020 7946 0111, mail help@ferry.com or ann@ferry.com."
+    left = "Call (020) 7946-0958 or that number, mail help@ferry.com or that address."
+    assert masked(text, {"079460958", "helpferrycom"}) == (left, {"phone": 1, "email": 1})
+
+
 _DATA = ["a@b.org", "4111 1111 1111 1111", "212 555 0199", "12 Baker Street", "10.0.0.1", "GB82WEST12345698765432"]
 _JOINS = [" ", "", ", ", "-", ".", ":", "1", "/", "@", "+"]
 
@@ -66,6 +85,11 @@ _JOINS = [" ", "", ", ", "-", ".", ":", "1", "/", "@", "+"]
 @given(st.lists(st.sampled_from(_DATA + _JOINS) | st.text(max_size=6), max_size=10).map("".join))
 def test_nothing_that_was_masked_is_found_again(text: str) -> None:
     assert not personal(without_personal(text))
+
+
+@given(st.lists(st.sampled_from([*_DATA, "Call", "or"]), max_size=6).map(" ".join))
+def test_where_all_is_kept_nothing_changes(text: str) -> None:
+    assert masked(text, {datum.key for datum in found_in(text)}) == (text, {})
 
 
 @given(st.sampled_from(_DATA), st.text("abc ,.!?", max_size=10))

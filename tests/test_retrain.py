@@ -381,6 +381,7 @@ def test_the_command_asks_for_what_a_retraining_does_by_itself():
     config = RetrainConfig()
     assert (said["passes"], said["seed"], said["base"]) == (config.passes, config.seed, config.base)
     assert (said["margin"], said["parent"]) == (config.margins.perplexity, config.parent)
+    assert (said["unchecked"], said["keep_contacts"]) == (config.unchecked, config.keep_contacts)
 
 
 def test_too_little_is_said_before_the_base_corpus_is_read_and_leaves_nothing_to_give_up(stored, config, monkeypatch):
@@ -392,6 +393,52 @@ def test_too_little_is_said_before_the_base_corpus_is_read_and_leaves_nothing_to
     with pytest.raises(RetrainError):
         retrain(replace(config, seed=1), stored, False, told)
     assert told.export_text() == ""
+
+
+def log_of(folder: Path, pairs: list[tuple[str, str]]) -> tuple[Path]:
+    """A log of these pairs, each as a dialogue."""
+    lines = [
+        json.dumps({"messages": [{"role": "user", "content": one}, {"role": "assistant", "content": other}]})
+        for one, other in pairs
+    ]
+    (folder / "logs.jsonl").write_text("\n".join(lines))
+    return (folder / "logs.jsonl",)
+
+
+def test_how_many_dialogues_are_missing_is_said(stored, config, tmp_path):
+    logs = log_of(tmp_path, [exchange(number) for number in range(12)])
+    with pytest.raises(RetrainError, match=r"12 have something to learn from, and it takes 20; bring 8 more"):
+        retrain(replace(config, logs=logs), stored, False, QUIET)
+
+
+def test_how_much_is_missing_to_judge_by_is_said_before_anything_is_learned(stored, config, tmp_path, monkeypatch):
+    pairs = [exchange(number) for number in (*[0] * 300, 1, 2)]
+    logs = log_of(tmp_path, [*pairs, *(("What is music?", f"It is {number}.") for number in range(100, 300))])
+    monkeypatch.setattr(module, "_learn", partial(_raise, AssertionError("It was begun.")))
+    with pytest.raises(RetrainError, match=r"^2 dialogues can be held out .* it takes 6; bring 4 more"):
+        retrain(replace(config, logs=logs), stored, False, QUIET)
+
+
+def test_how_much_is_missing_of_the_base_corpus_is_said_before_anything_is_learned(stored, config, base, tmp_path):
+    talk(stored, 40)
+    small = tmp_path / "small.jsonl"
+    small.write_text("\n".join(Path(base).read_text().splitlines()[:200]))
+    with pytest.raises(RetrainError, match=r"small\.jsonl holds .* bring about \d00 more"):
+        retrain(replace(config, base=str(small)), stored, False, QUIET)
+
+
+def test_the_contacts_that_a_log_s_assistant_gives_out_are_learned_and_told(stored, config, tmp_path):
+    pairs = [(exchange(number)[0], f"Call 020 7946 0958 and say {number}.") for number in range(40)]
+    pairs.append((exchange(50)[0], "Or mail us at desk@ferry.example."))
+    logs = log_of(tmp_path, pairs)
+    told = Console(record=True, file=io.StringIO())
+    once = replace(config, logs=logs, passes=1)
+    outcome = retrain(once, stored, False, told)
+    assert "gives out: 020 7946 0958\n" in told.export_text()
+    assert outcome.report["contacts"] == 1
+    assert outcome.report["dropped"]["personal data"] == 1
+    assert "0958" in outcome.checkpoint.vocabulary
+    assert retrain(replace(once, keep_contacts=True), stored, False, QUIET).report["contacts"] == 2
 
 
 def test_too_little_to_learn_from_is_one_sentence(home, base):

@@ -25,6 +25,12 @@ def test_replies_get_their_capitals_back():
     assert vocabulary.decode(vocabulary.encode("yes. i think i like london.")) == "Yes. I think I like London."
 
 
+@pytest.mark.parametrize("text", ["Mail help@ferry.example now.", "See ferry.example/times?day=mon now. Or call."])
+def test_a_sign_inside_a_word_ends_no_sentence(text):
+    vocabulary = vocabulary_of(text.lower())
+    assert vocabulary.decode(vocabulary.encode(text)) == text
+
+
 def test_a_capital_that_only_opens_sentences_is_not_kept_inside_one():
     counts = Counter({"Yeah": 9, "yeah": 1, "well": 3})
     vocabulary = Vocabulary.from_counts(counts, 10, inner_counts=Counter({"yeah": 1, "well": 3}))

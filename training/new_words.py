@@ -25,9 +25,11 @@ class Said(NamedTuple):
     utterances: Sequence[str]
 
 
-def new_words(said: Iterable[Said], vocabulary: Vocabulary) -> list[str]:
+def new_words(said: Iterable[Said], vocabulary: Vocabulary, contacts: Iterable[str] = ()) -> list[str]:
     """Tokens outside the vocabulary that are frequent and neither one person's nor one dialogue's alone, the most
-    frequent first."""
+    frequent first; but before them those of `contacts`, each just as it is joined there, for a number is not to be
+    said with a digit or a space too much or too little."""
+    needed = {fold(token): token for text in contacts for token in tokenise(text) if token not in vocabulary}
     counts: Counter[str] = Counter()
     totals: Counter[str] = Counter()
     dialogues: defaultdict[str, set[str]] = defaultdict(set)
@@ -44,8 +46,8 @@ def new_words(said: Iterable[Said], vocabulary: Vocabulary) -> list[str]:
         for word, total in totals.items()
         if total >= MIN_COUNT and len(dialogues[word]) >= MIN_DIALOGUES and len(people[word]) >= MIN_PEOPLE
     }
-    frequent = {token: count for token, count in counts.items() if fold(token) in shared}
-    return list(Vocabulary.from_counts(frequent, len(SPECIALS) + MAX_WORDS).tokens[len(SPECIALS) :])
+    frequent = {token: count for token, count in counts.items() if fold(token) in shared - needed.keys()}
+    return [*needed.values(), *Vocabulary.from_counts(frequent, len(SPECIALS) + MAX_WORDS).tokens[len(SPECIALS) :]]
 
 
 def grown(

@@ -20,7 +20,7 @@ import tempfile
 import time
 import uuid
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
@@ -42,20 +42,22 @@ from chatbot.retrieval import inherit_responses
 from chatbot.shelf import CheckpointError, live_id, promote, promotions
 from chatbot.state_map import add_map
 from data.batches import Batch, make_batch, windows
+from data.contacts import FEWEST_DIALOGUES, business_contacts
 from data.curation import NearCopies, curate, pairs_of
 from data.preparation import PrepareConfig, prepare
-from data.privacy import is_profane
+from data.privacy import found_in, is_profane
 from data.progress import working
 from data.store import TokenStore
 from data.tokenizer import detokenise, tokenise
 from training.blending import best_blend
 from training.config import StageConfig
-from training.gate import HeldOut, Margins, Probe, Verdict, judge
-from training.lessons import Taught, cleaned, of_conversation, read_logs, write_stores
+from training.gate import FEWEST, RIVALS, HeldOut, Margins, Probe, Verdict, judge
+from training.lessons import Taught, cleaned, of_conversation, of_log, read_logs
 from training.loop import Position, Stage, perplexities
 from training.new_words import Said, grown, new_words
 from training.objective import Losses, distillation
 from training.rewording import Rewording
+from training.splits import judging, split, write_stores
 
 _FEWEST = 20  # conversations with something to learn
 _REHEARSAL_WEIGHT = 4.0  # at 1, perplexity on the base corpus rose twice as much as at 4, and no more was learned
@@ -88,6 +90,7 @@ class RetrainConfig:
     parent: str = "live"
     base: str = "chitchat"
     unchecked: bool = False
+    keep_contacts: bool = False  # of the logs' assistants all, instead of those that several dialogues hold
     rehearsal: int = 16
     passes: int = 12  # over the lessons, or fewer where they are many
     learning_rate: float = 5e-4
@@ -145,7 +148,7 @@ def _follow(
     if verdict.passed:
         inherit_responses(candidate, parent)
     facts = json.loads((folder / "prepared" / "facts.json").read_text("utf-8"))
-    facts["new_words"] = len(facts["new_words"])  # a report outlives what was said
+    facts |= {name: len(facts[name]) for name in ("new_words", "contacts")}  # a report outlives what was said
     is_current = config.parent != "live" or live_id() == parent.id
     judged = {"judged_at": datetime.now(UTC).isoformat(), "instead_of": live_id()}
     report = facts | judged | {"parent": parent.id, "checkpoint": candidate.id}
@@ -314,10 +317,12 @@ def _prepare(folder: Path, config: RetrainConfig, parent: Checkpoint, history: H
     dropped: Counter[str] = Counter()
     skipped: list[str] = []
     own = [taught for lesson in history.lessons() for taught in of_conversation(lesson, config.unchecked)]
-    said = [*own, *read_logs(config.logs, dropped, skipped)]
+    logged = list(read_logs(config.logs, dropped, skipped))
+    contacts = business_contacts(logged, 1 if config.keep_contacts else FEWEST_DIALOGUES)
+    said = [*own, *map(of_log, logged)]
     _write_json(folder / "data.json", {"conversations": sorted({hash_of(taught.id) for taught in own})})
     taken = len({taught.id for taught in said})
-    runs = [run for taught in said for run in cleaned(taught, dropped)]
+    runs = [run for taught in said for run in cleaned(taught, dropped, contacts)]
     _demand_enough(runs, taken, dropped, skipped)  # before what takes long
     with tempfile.TemporaryDirectory(dir=folder, prefix=".prepared-") as scratch:
         fresh = Path(scratch) / "prepared"
@@ -326,13 +331,16 @@ def _prepare(folder: Path, config: RetrainConfig, parent: Checkpoint, history: H
         kept = curate(runs, dropped, held_out=NearCopies(pair for dialogue in base for pair in pairs_of(dialogue)))
         lessons = [taught for taught in kept.lessons if taught.teaches]
         _demand_enough(lessons, taken, dropped, skipped)
-        words = new_words((Said(one.id, one.person, one.utterances) for one in lessons), parent.vocabulary)
+        parts = split(lessons)
+        _demand_judging(parts["test"])
+        forms = _forms_of(contacts, lessons)
+        words = new_words((Said(one.id, one.person, one.utterances) for one in lessons), parent.vocabulary, forms)
         utterances = (text for taught in lessons for text in taught.utterances)
         larger = save_checkpoint(fresh / "grown", *grown(parent.model, parent.vocabulary, words, utterances), {})
-        sizes = write_stores(fresh, lessons, larger.vocabulary)
+        sizes = write_stores(fresh, parts, larger.vocabulary)
         _write_json(fresh / "probes.json", kept.forbidden)
         facts = {
-            "taken": taken, "dialogues": sizes, "new_words": words,
+            "taken": taken, "dialogues": sizes, "new_words": words, "contacts": forms,
             "dropped": dict(dropped.most_common()), "skipped": skipped,
         }  # fmt: skip
         _write_json(fresh / "facts.json", facts)
@@ -347,6 +355,11 @@ def _prepare_base(fresh: Path, config: RetrainConfig, parent: Checkpoint) -> lis
     settings = PrepareConfig(vocabulary=fresh / "vocabulary.json", seed=config.seed)
     prepare([config.base], fresh / "base", settings)
     judged = _words(TokenStore.open(fresh / "base" / "dialogues" / "validation"), parent.vocabulary.tokens)
+    if (missing := RIVALS + 1 - len(judged)) > 0:
+        raise RetrainError(
+            f"{config.base} holds {len(judged)} dialogues of three utterances or more that are held out to judge what "
+            f"is forgotten, one in a hundred, and it takes {RIVALS + 1}; bring about {100 * missing} more."
+        )
     return [[detokenise(tokens) for tokens in dialogue] for dialogue in judged]
 
 
@@ -357,9 +370,24 @@ def _demand_enough(lessons: Sequence[Taught], taken: int, dropped: Counter[str],
     lost = [f"{count} were left out ({reason})" for reason, count in dropped.most_common(3)] + list(skipped[:3])
     raise RetrainError(
         f"Of {taken} conversations and logged dialogues {left} have something to learn from, and it takes {_FEWEST}; "
-        "let conversations be learned from and approve or better replies, or bring --logs"
-        f"{': ' + '; '.join(lost) if lost else ''}."
+        f"bring {_FEWEST - left} more: let conversations be learned from and approve or better replies, or give --logs"
+        f"{' (' + '; '.join(lost) + ')' if lost else ''}."
     )
+
+
+def _demand_judging(test: Sequence[Taught]) -> None:
+    """Raises RetrainError where the gate would have too little to judge by."""
+    if (missing := FEWEST - (found := judging(test))) > 0:
+        raise RetrainError(
+            f"{found} dialogues can be held out to judge what is learned, since others do not say nearly the same, and "
+            f"it takes {FEWEST}; bring {missing} more that ask something else, or ask in other words."
+        )
+
+
+def _forms_of(contacts: Container[str], lessons: Sequence[Taught]) -> list[str]:
+    """The ways in which the logs write these contacts."""
+    texts = (text for taught in lessons if taught.is_trusted for text in taught.utterances)
+    return list(dict.fromkeys(datum.text for text in texts for datum in found_in(text) if datum.key in contacts))
 
 
 def _tell(facts: dict[str, Any], console: Console) -> None:
@@ -370,6 +398,9 @@ def _tell(facts: dict[str, Any], console: Console) -> None:
     sizes = facts["dialogues"]
     learned = f"{sizes['train']:,} dialogues to learn from, {sizes['validation'] + sizes['test']:,} held out"
     console.print(f"{learned}.")
+    if facts["contacts"]:
+        told = ", ".join(facts["contacts"][:20])
+        console.print(f"Contacts that the logs' assistant gives out: {told}", markup=False, soft_wrap=True)
     if facts["new_words"]:
         console.print(f"New words: {', '.join(facts['new_words'][:20])}", markup=False, soft_wrap=True)
 
@@ -427,7 +458,7 @@ def _learn(folder: Path, config: RetrainConfig, parent: Checkpoint, history: His
 def _stage_in(folder: Path, config: RetrainConfig, parent: Checkpoint) -> RetrainStage:
     prepared = folder / "prepared"
     start = load_checkpoint(prepared / "grown")
-    train, validation = (TokenStore.open(prepared / split) for split in ("train", "validation"))
+    train, validation = (TokenStore.open(prepared / name) for name in ("train", "validation"))
     return RetrainStage(
         teacher=parent.model,
         base=TokenStore.open(prepared / "base" / "dialogues" / "train"),

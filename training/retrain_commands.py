@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 @click.option("--passes", default=12, show_default=True, type=click.IntRange(min=1), help="Over what is to be learned.")
 @click.option("--unchecked", is_flag=True, help="Learn from replies that nobody rated, too; it makes replies dull.")
 @click.option(
+    "--keep-contacts", is_flag=True, help="Learn all phone numbers and addresses that --logs' assistant says."
+)
+@click.option(
     "--margin",
     default=0.03,
     show_default=True,
@@ -36,6 +39,7 @@ def retrain(
     base: str,
     passes: int,
     unchecked: bool,
+    keep_contacts: bool,
     margin: float,
     seed: int,
     database: str | None,
@@ -63,6 +67,7 @@ def retrain(
         parent=parent,
         base=base,
         unchecked=unchecked,
+        keep_contacts=keep_contacts,
         passes=passes,
         margins=Margins(perplexity=margin),
         seed=seed,
