@@ -1,11 +1,13 @@
 """The whole loop of learning, as it is used: an invented shop's bot, taught while people chat with it.
 
     python -m benchmarks.learn_shop
+    python -m benchmarks.learn_shop ferry
 
 300 logged dialogues of the shop (tests/shop_samples) are imported, 100 more said to a running server whose replies are
 bettered over its API; `chatbot retrain --promote` runs while other clients chat; then the server is asked 50 questions
 in words that nobody taught, and rolled back. Prints what was right before, after and after the rollback, what the gate
-found, and how the other clients fared. Takes the better part of ten minutes on two idle cores.
+found, and how the other clients fared. Takes the better part of ten minutes on two idle cores. With `ferry`, the log of
+a ferry line that repeats itself (tests/ferry) is imported instead, nothing is said, and 48 questions are asked.
 """
 
 import json
@@ -15,10 +17,12 @@ import tempfile
 import threading
 import time
 from pathlib import Path
+from typing import Any, NamedTuple
 
 from chatbot.history import open_history
+from tests import ferry, shop
 from tests.clients import ServerProcess, WireClient
-from tests.shop import FOLDER, Question, exchanges, is_right, nearest_neighbour, questions, talks
+from tests.shop import Question, is_right, nearest_neighbour
 
 CHATBOT = str(Path(sys.executable).with_name("chatbot"))
 PEOPLE, CHATTERS = 4, 2
@@ -49,10 +53,18 @@ class Chatter(threading.Thread):
             self.error = f"{type(error).__name__}: {error}"
 
 
-def teach(url: str) -> None:
+class Subject(NamedTuple):
+    """What is taught, by a log and by people, and how it is asked for."""
+
+    logs: list[dict[str, Any]]
+    talks: list[dict[str, Any]]
+    questions: list[Question]
+
+
+def teach(url: str, talks: list[dict[str, Any]]) -> None:
     """Says what the shop's visitors say, and what the bot should have replied, as some people would."""
     clients = [WireClient(url) for _ in range(PEOPLE)]
-    for number, dialogue in enumerate(talks()):
+    for number, dialogue in enumerate(talks):
         client = clients[number % PEOPLE]
         conversation = client.call("conversation.create", learn=True)["conversation_id"]
         texts = [message["content"] for message in dialogue["messages"]]
@@ -71,11 +83,11 @@ def teach(url: str) -> None:
         client.close()
 
 
-def ask(url: str) -> list[tuple[Question, str]]:
+def ask(url: str, questions: list[Question]) -> list[tuple[Question, str]]:
     """Each question out of the blue -> what the server answers."""
     answers = []
     with WireClient(url) as client:
-        for question in questions():
+        for question in questions:
             answers.append((question, client.say(client.create(), question.text)))
     return answers
 
@@ -96,26 +108,32 @@ def wait_for_checkpoint(url: str, id: str) -> float:
 
 
 def main() -> None:
+    subject = Subject(shop.logs(), shop.talks(), shop.questions())
+    if sys.argv[1:] == ["ferry"]:
+        subject = Subject(ferry.logs(), [], ferry.questions())
     with tempfile.TemporaryDirectory() as home:
         database = f"sqlite:///{home}/chatbot.db"
         serve = [CHATBOT, "serve", "--port", "0", "--database", database]
         server = ServerProcess(serve, CHATBOT_HOME=home, CHATBOT_MESSAGES_PER_MINUTE="10000")
         try:
-            follow(server.url, home, database)
+            follow(subject, server.url, home, database)
         finally:
             server.close()
 
 
-def follow(url: str, home: str, database: str) -> None:
-    neighbour = sum(is_right(nearest_neighbour(question.text), question) for question in questions())
-    print(f"nearest neighbour by shared words: {neighbour} of {len(questions())} right of {len(exchanges()):,} taught")
-    print(f"before: {right(ask(url))}", flush=True)
-    teach(url)
+def follow(subject: Subject, url: str, home: str, database: str) -> None:
+    taught = shop.exchanges_of([*subject.logs, *subject.talks])
+    near = [(question, nearest_neighbour(question.text, taught)) for question in subject.questions]
+    print(f"nearest neighbour by shared words: {right(near)} of {len(taught):,} taught")
+    print(f"before: {right(ask(url, subject.questions))}", flush=True)
+    teach(url, subject.talks)
+    logs = Path(home) / "logs.jsonl"
+    logs.write_text("\n".join(map(json.dumps, subject.logs)), encoding="utf-8")
     chatters = [Chatter(url) for _ in range(CHATTERS)]
     for chatter in chatters:
         chatter.start()
     started = time.monotonic()
-    command = [CHATBOT, "retrain", "--promote", "--logs", str(FOLDER / "logs.jsonl"), "--database", database]
+    command = [CHATBOT, "retrain", "--promote", "--logs", str(logs), "--database", database]
     environment = {"CHATBOT_HOME": home, "PATH": "/usr/bin:/bin"}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     print(f"retrained in {time.monotonic() - started:.0f} s, exit code {done.returncode}")
@@ -124,14 +142,14 @@ def follow(url: str, home: str, database: str) -> None:
     print(json.dumps(run.report, indent=2))
     if run.status == "promoted":
         print(f"taken by the server in {wait_for_checkpoint(url, run.checkpoint):.1f} s")
-    answers = ask(url)
+    answers = ask(url, subject.questions)
     print(f"after: {right(answers)}")
     for question, answer in answers:
         print(f"  {'ok ' if is_right(answer, question) else '   '} {question.text} -> {answer}")
     if run.status == "promoted":
         subprocess.run([CHATBOT, "models", "rollback"], env=environment, check=True)
         wait_for_checkpoint(url, run.parent_checkpoint)
-        print(f"rolled back: {right(ask(url))}")
+        print(f"rolled back: {right(ask(url, subject.questions))}")
     for chatter in chatters:
         chatter.leaving.set()
         chatter.join()

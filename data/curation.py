@@ -147,13 +147,17 @@ def kinds(texts: Sequence[str]) -> list[int]:
 def are_own(texts: Sequence[str], owners: Sequence[str]) -> list[bool]:
     """Whether a text has near copies among its owner's texts only, for each text."""
     wordings = [_wording(text) for text in texts]
-    index = _Index(dict.fromkeys(wordings), _COPIES)
-    numbers = {wording: index.add(wording) for wording in dict.fromkeys(wordings)}
-    owners_of: defaultdict[int, set[str]] = defaultdict(set)
+    owners_of: defaultdict[str, set[str]] = defaultdict(set)
     for wording, owner in zip(wordings, owners, strict=True):
-        owners_of[numbers[wording]].add(owner)
-    shared = {wording: set[str]().union(*(owners_of[number] for number in index.alike(wording))) for wording in numbers}
-    return [shared[wording] == {owner} for wording, owner in zip(wordings, owners, strict=True)]
+        owners_of[wording].add(owner)
+    index = _Index(owners_of, _COPIES)
+    for wording in owners_of:
+        index.add(wording)
+    own = {
+        wording: len(of_it) == 1 and all(owners_of[other] == of_it for other in index.alike(wording))
+        for wording, of_it in owners_of.items()
+    }
+    return [own[wording] for wording in wordings]
 
 
 class _Likeness(NamedTuple):
@@ -193,13 +197,17 @@ class _Index:
         """The number of the first one that is alike, or the wording's own."""
         if wording in self._exact:
             return self._exact[wording]
-        return next(self.alike(wording), None)
-
-    def alike(self, wording: str) -> Iterator[int]:
-        """The numbers of all that are alike, the wording's own among them."""
         pieces = self._likeness.pieces(wording)
         candidates = {number for piece in self._rarest(pieces) for number in self._places.get(piece, ())}
-        return (number for number in sorted(candidates) if self._is_like(pieces, number))
+        return next((number for number in sorted(candidates) if self._is_like(pieces, number)), None)
+
+    def alike(self, wording: str) -> Iterator[str]:
+        """All that are alike, the wording itself among them, some of them more than once."""
+        pieces = self._likeness.pieces(wording)
+        for piece in self._rarest(pieces):
+            for number in self._places.get(piece, ()):
+                if self._is_like(pieces, number):
+                    yield self._wordings[number]
 
     def _rarest(self, pieces: set[str]) -> list[str]:
         in_order = sorted(pieces, key=lambda piece: (self._counts[piece], piece))

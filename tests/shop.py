@@ -6,7 +6,6 @@ what the bot should have replied, `questions.jsonl` other wordings of what both 
 
 import json
 import re
-from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -32,7 +31,11 @@ def questions() -> list[Question]:
 
 def exchanges() -> list[tuple[str, str]]:
     """What a visitor said and what was answered, in the order of the logs and then of the talks."""
-    texts = [[message["content"] for message in dialogue["messages"]] for dialogue in [*logs(), *talks()]]
+    return exchanges_of([*logs(), *talks()])
+
+
+def exchanges_of(dialogues: list[dict[str, Any]]) -> list[tuple[str, str]]:
+    texts = [[message["content"] for message in dialogue["messages"]] for dialogue in dialogues]
     return [pair for dialogue in texts for pair in zip(dialogue[::2], dialogue[1::2], strict=False)]
 
 
@@ -41,15 +44,10 @@ def is_right(answer: str, question: Question) -> bool:
     return all(re.search(rf"(?<!\w){re.escape(words)}(?!\w)", answer.lower()) for words in question.right)
 
 
-def nearest_neighbour(question: str) -> str:
+def nearest_neighbour(question: str, taught: list[tuple[str, str]]) -> str:
     """The answer to the taught question that shares most words with this one (Jaccard; of several, the first)."""
     asked = _words(question)
-    return max(_taught(), key=lambda taught: _overlap(asked, taught[0]))[1]
-
-
-@cache
-def _taught() -> list[tuple[set[str], str]]:
-    return [(_words(said), answer) for said, answer in exchanges()]
+    return max(taught, key=lambda pair: _overlap(asked, _words(pair[0])))[1]
 
 
 def _overlap(some: set[str], others: set[str]) -> float:

@@ -11,6 +11,7 @@ from data.curation import curate
 from data.tokenizer import tokenise
 from data.vocabulary import UNK, Vocabulary
 from tests.ferry import MAIL, PHONE, STREET, answers, logs, questions
+from tests.shop import exchanges_of
 from training.gate import FEWEST
 from training.lessons import Taught, cleaned, of_log, read_logs
 from training.new_words import Said, new_words
@@ -41,8 +42,7 @@ def exchanges(lessons: list[Taught]) -> set[tuple[str, str]]:
 
 def asked() -> set[tuple[str, str]]:
     """The different questions of the log, each with its answer."""
-    texts = [[message["content"] for message in one["messages"]] for one in logs()]
-    return {pair for dialogue in texts for pair in zip(dialogue[::2], dialogue[1::2], strict=True)}
+    return set(exchanges_of(logs()))
 
 
 def test_the_log_has_sixteen_answers_each_asked_for_in_many_wordings_and_none_of_the_questions():
