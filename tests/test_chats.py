@@ -61,7 +61,7 @@ def test_a_role_that_is_not_known_is_named_and_teaches_nothing(tmp_path) -> None
     (tmp_path / "x.jsonl").write_text(lines(*records))
     dropped: Counter[str] = Counter()
     skipped: list[str] = []
-    weights = [taught.weights for taught in read_logs([tmp_path / "x.jsonl"], dropped, skipped)]
+    weights = [of_log(dialogue).weights for dialogue in read_logs([tmp_path / "x.jsonl"], dropped, skipped)]
     assert weights == [(0, 0), (0, 0), (0, 0), (1, 1)]
     assert dropped == {"unknown role": 4}
     assert len(skipped) == 1
