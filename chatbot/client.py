@@ -49,13 +49,15 @@ class Conversation:
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """`status` is completed, stopped or failed; `retrieved` marks words that somebody said elsewhere."""
+    """`status` is completed, stopped or failed; `retrieved` marks words that somebody said elsewhere, `guarded` says to
+    what kind of utterance a fixed answer was given, as "suicide"."""
 
     reply_id: str
     text: str
     status: str
     checkpoint: str | None
     retrieved: bool
+    guarded: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -462,8 +464,8 @@ def _ending(event: dict[str, Any], reply_id: str) -> Reply | None:
 
 
 def _made(kind: Any, data: dict[str, Any]) -> Any:
-    """A dataclass from those of the fields that it knows: a later server may send more."""
-    return kind(**{field.name: data[field.name] for field in fields(kind)})
+    """A dataclass from those of the fields that it knows: a later server may send more, an earlier one less."""
+    return kind(**{field.name: data[field.name] for field in fields(kind) if field.name in data})
 
 
 def _tree(word: dict[str, Any]) -> Word:

@@ -6,7 +6,7 @@ from rich.table import Table
 
 from chatbot.checkpoint import Checkpoint
 from chatbot.engine import ChatEngine
-from chatbot.reply import DEFAULT, GREEDY, DecodingConfig, ReplyRequest
+from chatbot.reply import DEFAULT, GREEDY, DecodingConfig, Reply, ReplyRequest
 
 # Film lines by which talks on adversarial training show what it changes.
 SAMPLE = (
@@ -21,7 +21,8 @@ _DECODINGS = {"as in chat": DEFAULT, "greedy": GREEDY}
 def side_by_side(checkpoints: dict[str, Checkpoint], utterances: Sequence[str], seed: int) -> Table:
     """A table of the replies of named checkpoints to each utterance, each said out of the blue.
 
-    What a checkpoint's index gave it to say is marked, for that tells nothing of how the checkpoint writes.
+    What a checkpoint's index gave it to say is marked, and so are the fixed answers that any checkpoint would give, for
+    they tell nothing of how the checkpoint writes.
     Raises RuntimeError with a sentence where a checkpoint cannot reply.
     """
     table = Table("they hear", "decoding", *checkpoints, show_lines=True)
@@ -43,4 +44,9 @@ def _replies(
         replies = [engine.reply(ReplyRequest(utterance, seed=seed)) for utterance in utterances]
     if any(reply.status == "failed" for reply in replies):
         raise RuntimeError(f"{name} could not answer: its checkpoint may be broken. Compare another.")
-    return [f"{reply.text} (retrieved)" if reply.is_retrieved else reply.text for reply in replies]
+    return [_marked(reply) for reply in replies]
+
+
+def _marked(reply: Reply) -> str:
+    kinds = {"retrieved": reply.is_retrieved, "fixed answer": reply.guarded}
+    return reply.text + "".join(f" ({kind})" for kind, holds in kinds.items() if holds)

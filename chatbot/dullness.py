@@ -71,6 +71,7 @@ class Said(Protocol):
     text: str
     checkpoint: str | None
     is_retrieved: bool
+    guarded: str | None
     created_at: datetime
 
 
@@ -103,6 +104,8 @@ def live_dullness(
     for turn in turns:
         if not turn.text or not turn.checkpoint:
             continue  # failed, or not answered yet
+        if turn.guarded:
+            continue  # no checkpoint wrote it
         if turn.speaker == "bot":
             counts = _of_reply(turn, earlier[turn.conversation_id])
         else:

@@ -36,8 +36,10 @@ from chatbot.reply import (
     Reply,
     ReplyRequest,
     Status,
+    Word,
 )
 from chatbot.retrieval import open_responses
+from chatbot.safety.guard import Guard, Guarded
 from data.cleaning import normalise
 from data.vocabulary import Vocabulary
 
@@ -72,6 +74,7 @@ class _Turn:
     """A request on its way through the engine."""
 
     request: ReplyRequest
+    guarded: Guarded | None
     decoding: DecodingConfig
     on_delta: Callable[[str], None]
     on_finished: Callable[[Reply], None]
@@ -116,8 +119,15 @@ class _Turn:
 class ChatEngine:
     """Answers for one checkpoint. `with ChatEngine(checkpoint) as engine: engine.reply(ReplyRequest("Hello"))`."""
 
-    def __init__(self, checkpoint: Checkpoint, decoding: DecodingConfig = DEFAULT, max_batch: int = 64) -> None:
-        """`decoding` is for requests that bring none; `max_batch` replies are decoded at once, others wait.
+    def __init__(
+        self,
+        checkpoint: Checkpoint,
+        decoding: DecodingConfig = DEFAULT,
+        max_batch: int = 64,
+        guard: Guard | None = None,
+    ) -> None:
+        """`decoding` is for requests that bring none; `max_batch` replies are decoded at once, others wait. Without a
+        `guard` there is one that names help as chatbot.safety does.
 
         Raises CheckpointError where the checkpoint has an index of responses that is none of its own.
         """
@@ -126,6 +136,8 @@ class ChatEngine:
         self._responses = open_responses(self.checkpoint)
         self._ids_of = lru_cache(_REMEMBERED)(partial(_ids_of, checkpoint.vocabulary))
         self._decoding = decoding
+        holds_dialogues = checkpoint.model.config.kind != "seq2seq"  # which turns a text into another, whatever it says
+        self._guard = guard or Guard() if holds_dialogues else None
         self._max_batch = max_batch
         self._speech = checkpoint.vocabulary.speech()
         self._thread = threading.Thread(target=self._run, name="chat-engine", daemon=True)
@@ -176,7 +188,8 @@ class ChatEngine:
         `on_delta` gets the reply's text piece by piece; together they are `Reply.text`. `on_finished` is called exactly
         once, last. Both run on the engine's thread and must be quick. Raises EngineUnavailable.
         """
-        turn = _Turn(request, request.decoding or self._decoding, on_delta, on_finished)
+        guarded = self._guard.look(request, self.checkpoint.vocabulary) if self._guard else None
+        turn = _Turn(request, guarded, request.decoding or self._decoding, on_delta, on_finished)
         with self._changed:
             if self._deadline is not None or not self._thread.is_alive():
                 raise EngineUnavailable("The engine is not running.")
@@ -239,15 +252,20 @@ class ChatEngine:
         return True
 
     def _arrivals(self) -> list[_Turn]:
-        """Takes as many waiting turns as the batch has room for; those stopped while waiting end here."""
+        """Takes as many waiting turns as the batch has room for; those guarded, or stopped while waiting, end here."""
         with self._changed:
             stopped = [turn for turn in self._waiting if turn.ticket.stopped]
-            self._waiting = deque(turn for turn in self._waiting if not turn.ticket.stopped)
+            guarded = [turn for turn in self._waiting if turn.guarded and not turn.ticket.stopped]
+            self._waiting = deque(turn for turn in self._waiting if not (turn.ticket.stopped or turn.guarded))
             live = sum(not turn.has_ended for turn in self._batch)
             room = min(len(self._waiting), self._max_batch - live)
             arrivals = [self._waiting.popleft() for _ in range(room)]
         for turn in stopped:
             self._finish(turn, "stopped")
+        for turn, found in ((turn, turn.guarded) for turn in guarded):
+            assert found
+            self._say(turn, found.text)
+            self._finish(turn, "completed", guarded=found.category, tree=Word("", 1.0, []) if turn.is_drawn else None)
         return arrivals
 
     def _each_apart(self, work: Callable[[Sequence[_Turn]], None], turns: Sequence[_Turn]) -> None:

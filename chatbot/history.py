@@ -196,6 +196,7 @@ class Turn(Base):
     seq: Mapped[int]
     created_at: Mapped[datetime] = mapped_column(default=now)
     is_retrieved: Mapped[bool] = mapped_column("retrieved", default=False)  # somebody's words from a corpus
+    guarded: Mapped[str | None] = mapped_column(String(16))  # of a fixed answer, as in `chatbot.reply.Reply`
     worker: Mapped[str | None] = mapped_column(String(200))
     leased_until: Mapped[datetime | None]
 
@@ -248,6 +249,7 @@ class LessonTurn:
     rating: int
     better_text: str | None
     is_retrieved: bool
+    guarded: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -322,6 +324,7 @@ class FinishedReply:
     state_after: bytes | None = None
     is_retrieved: bool = False
     candidates: list[dict[str, Any]] | None = None
+    guarded: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -508,6 +511,7 @@ class History:
         with self._write() as session, suppress(NotFoundError):
             conversation = _locked(session, conversation_id)
             said = {"text": reply.text, "status": reply.status, "retrieved": reply.is_retrieved}
+            said["guarded"] = reply.guarded
             seen = {"state": reply.state_after, "candidates": reply.candidates}
             mine = {"turn": reply_id, "conversation": conversation.id, "of_worker": self.worker}
             ended = session.execute(_END_REPLY, said | seen | state | mine).first()
@@ -785,12 +789,14 @@ def _branch(session: Session, conversation: Conversation) -> list[Turn]:
 
 def _message(turn: Turn) -> dict[str, Any]:
     role = {"user": "user", "bot": "assistant"}[turn.speaker]
-    return {"role": role, "content": turn.text} | ({"retrieved": True} if turn.is_retrieved else {})
+    kind = {"retrieved": True} if turn.is_retrieved else {}
+    fixed = {"guarded": turn.guarded, "weight": 0} if turn.guarded else {}  # which nobody learns who reads this
+    return {"role": role, "content": turn.text} | kind | fixed
 
 
 def _lesson_turn(turn: Turn, feedback: Feedback | None) -> LessonTurn:
     rating, better_text = (feedback.rating, feedback.better_text) if feedback else (0, None)
-    return LessonTurn(turn.speaker, turn.text, rating, better_text, turn.is_retrieved)
+    return LessonTurn(turn.speaker, turn.text, rating, better_text, turn.is_retrieved, turn.guarded)
 
 
 def _turn(session: Session, conversation: Conversation, turn_id: str, speaker: str) -> Turn:
@@ -861,7 +867,7 @@ def _new_turn(
     """A row of turns."""
     place = {"id": new_id(), "conversation_id": conversation.id, "parent_id": parent_id, "seq": seq}
     nobody = {"client_msg_id": None, "worker": None, "leased_until": None}
-    return place | nobody | {"speaker": speaker, "created_at": now(), "retrieved": False} | columns
+    return place | nobody | {"speaker": speaker, "created_at": now(), "retrieved": False, "guarded": None} | columns
 
 
 def _new_reply(seq: int, conversation: Conversation, message_id: str, worker: str) -> dict[str, Any]:
@@ -887,6 +893,7 @@ def _completed(reply_id: str, turn: Row[Any], reply: FinishedReply) -> tuple[str
         "status": reply.status,
         "checkpoint": reply.checkpoint,
         "retrieved": reply.is_retrieved,
+        "guarded": reply.guarded,
         "created_at": turn.created_at.isoformat(),
     }
 
@@ -920,8 +927,9 @@ def _day(session: Session, moment: Any) -> Any:
 
 
 def _to_review(*what: Any) -> Any:
-    """Select `what` of replies with thumbs down and no better text, on the branch that a lesson is made of."""
-    disliked = (Feedback.rating < 0, Feedback.better_text.is_(None))
+    """Select `what` of replies with thumbs down and no better text, on the branch that a lesson is made of; a fixed
+    answer teaches nothing, whatever people thought of it."""
+    disliked = (Feedback.rating < 0, Feedback.better_text.is_(None), Turn.guarded.is_(None))
     theirs = select(Turn.conversation_id).join(Feedback, Feedback.turn_id == Turn.id).where(*disliked)
     leaves = select(Conversation.active_leaf_id.label("id")).where(Conversation.id.in_(theirs))
     branches = leaves.cte("branches", recursive=True)

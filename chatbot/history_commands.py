@@ -60,7 +60,8 @@ def show(conversation_id: str, database: str | None) -> None:
         for turn in stored.active_branch(conversation_id):
             ended = "" if turn.status == "completed" else f" ({turn.status})"
             retrieved = " (retrieved)" if turn.is_retrieved else ""
-            click.echo(f"{turn.speaker}: {_printable(turn.text)}{ended}{retrieved}")
+            guarded = f" (fixed answer: {turn.guarded})" if turn.guarded else ""
+            click.echo(f"{turn.speaker}: {_printable(turn.text)}{ended}{retrieved}{guarded}")
 
 
 @history.command()
@@ -70,7 +71,8 @@ def show(conversation_id: str, database: str | None) -> None:
 def export(database: str | None, user_id: str | None, out: Path | None) -> None:
     """Every conversation as chat JSONL, one a line, on its active branch, oldest first.
 
-    What was not written by the model, but retrieved word for word from a corpus, is marked "retrieved".
+    What was not written by the model, but retrieved word for word from a corpus, is marked "retrieved". A fixed answer
+    says in "guarded" to what kind of utterance it was given, and has the weight 0, so that no training learns it.
     """
     from chatbot.history import dialogues
 

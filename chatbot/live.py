@@ -17,6 +17,7 @@ from chatbot.checkpoint import Checkpoint, load_checkpoint
 from chatbot.engine import ChatEngine, ReplyTicket
 from chatbot.reply import Reply, ReplyRequest
 from chatbot.retrieval import index_stamp
+from chatbot.safety.guard import Guard
 from chatbot.shelf import CheckpointError, before_live, live_id, live_pointer
 
 LOOK_SECONDS = 1.0
@@ -29,16 +30,19 @@ log = structlog.get_logger()
 class LiveEngine:
     """A ChatEngine for `live`, replaced by another one whenever another checkpoint is made live."""
 
-    def __init__(self, on_change: Callable[[Checkpoint], None] = lambda checkpoint: None) -> None:
-        """`on_change` is told of each further checkpoint before it gets its first request; it must be quick.
+    def __init__(
+        self, on_change: Callable[[Checkpoint], None] = lambda checkpoint: None, guard: Guard | None = None
+    ) -> None:
+        """`on_change` is told of each further checkpoint before it gets its first request; it must be quick. `guard` is
+        that of every engine.
 
         Raises CheckpointError where the checkpoint that is live now cannot answer.
         """
-        self._on_change = on_change
+        self._on_change, self._guard = on_change, guard
         self._pointer = live_pointer()  # before loading: what is promoted meanwhile is seen at the first look
         checkpoint = load_checkpoint("live")
         self._index = index_stamp(checkpoint)  # before loading as well
-        self._engine = ChatEngine(checkpoint)
+        self._engine = ChatEngine(checkpoint, guard=guard)
         self._ending: ChatEngine | None = None  # the one before, until its replies have ended
         self._changing = threading.Lock()  # no reply is given to an engine that has just been told to end
         self._closed = threading.Event()
@@ -117,7 +121,7 @@ class LiveEngine:
         checkpoint = load_checkpoint("live")
         if checkpoint.id == self.checkpoint.id and self.is_running:
             return None
-        engine = ChatEngine(checkpoint)
+        engine = ChatEngine(checkpoint, guard=self._guard)
         engine.start()
         if engine.reply(ReplyRequest("Hello!")).status == "failed":
             engine.close()
@@ -136,7 +140,7 @@ class LiveEngine:
         self._ending = None  # at most two models are kept, for the next one is not looked for before this
 
 
-def reply_of_before(answering: str, request: ReplyRequest) -> Reply | None:
+def reply_of_before(answering: str, request: ReplyRequest, guard: Guard | None = None) -> Reply | None:
     """What the checkpoint says to which a rollback would lead; it is not kept.
 
     None where there is none, where it cannot answer, or where `answering` is not the checkpoint that is live.
@@ -145,7 +149,7 @@ def reply_of_before(answering: str, request: ReplyRequest) -> Reply | None:
     if folder is None or not _loading.acquire(timeout=_BEFORE_SECONDS):
         return None
     try:
-        with ChatEngine(load_checkpoint(folder)) as before:
+        with ChatEngine(load_checkpoint(folder), guard=guard) as before:
             return before.reply(request)
     except CheckpointError as error:
         log.warning("checkpoint before not asked", reason=str(error))

@@ -143,7 +143,8 @@ class Word:
 class Reply:
     """`state_before` is the state after the user's utterance, `state_after` the one after the reply.
 
-    Either is None where the reply ended before it was known. `is_retrieved` marks words that somebody said elsewhere.
+    Either is None where the reply ended before it was known. `is_retrieved` marks words that somebody said elsewhere,
+    `guarded` is the category of an utterance that got a fixed answer (see chatbot.safety); its states are not known.
     `candidates`, the best first, is what it was chosen among; empty where there was no choice. `tree` is of a trial's
     beam search. `batch` is the most replies that were written at once while it was, `waited` its seconds in line.
     """
@@ -154,6 +155,7 @@ class Reply:
     state_before: DialogueState | None = None
     state_after: DialogueState | None = None
     is_retrieved: bool = False
+    guarded: str | None = None
     candidates: tuple[Candidate, ...] = ()
     tree: Word | None = None
     batch: int = field(default=0, compare=False)

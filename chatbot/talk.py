@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import os
 import queue
 import sys
 from collections import deque
@@ -32,6 +33,8 @@ def talk(where: str, greedy: bool, seed: int | None) -> None:
 
     In a terminal, Ctrl-C cuts a reply short and Ctrl-D ends the conversation. Fed from a pipe, each line is an
     utterance and each reply is printed on a line of its own, with nothing else; blank lines are passed over.
+
+    CHATBOT_HELP in the environment says where a person in danger finds help, as for `chatbot serve`.
     """
     try:
         in_terminal = sys.stdin.isatty() and sys.stdout.isatty()
@@ -46,10 +49,13 @@ def _engine(where: str, greedy: bool) -> "ChatEngine":
     from chatbot.checkpoint import load_checkpoint
     from chatbot.engine import ChatEngine
     from chatbot.reply import DEFAULT, GREEDY
+    from chatbot.safety.answers import HELP
+    from chatbot.safety.guard import Guard
     from chatbot.shelf import CheckpointError
 
     with told_to_user(CheckpointError):
-        return ChatEngine(load_checkpoint(where), GREEDY if greedy else DEFAULT)
+        guard = Guard(os.environ.get("CHATBOT_HELP") or HELP)
+        return ChatEngine(load_checkpoint(where), GREEDY if greedy else DEFAULT, guard=guard)
 
 
 class _Dialogue:
@@ -113,8 +119,14 @@ def _say(engine: "ChatEngine", request: ReplyRequest) -> Reply:
         try:
             piece = pieces.get()
             if not isinstance(piece, str):
-                click.secho("  (in the words of someone in another dialogue)" if piece.is_retrieved else "", dim=True)
+                click.secho(_remark(piece), dim=True)
                 return piece
             click.echo(piece, nl=False)
         except KeyboardInterrupt:
             ticket.stop()
+
+
+def _remark(reply: Reply) -> str:
+    if reply.guarded:
+        return "  (a fixed answer)"
+    return "  (in the words of someone in another dialogue)" if reply.is_retrieved else ""

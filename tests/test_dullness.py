@@ -19,6 +19,7 @@ class Turn:
     checkpoint: str | None = "new"
     conversation_id: str = "one"
     is_retrieved: bool = False
+    guarded: str | None = None
     created_at: datetime = NOW
 
 
@@ -42,6 +43,7 @@ def test_what_was_said_before_the_window_still_counts_as_said() -> None:
 
 def test_dull_borrowed_and_unknown_words_are_shares_and_length_is_a_mean() -> None:
     said = [Turn("user", "Hello, zyx."), Turn("bot", "I do not know."), Turn("bot", "Ah", is_retrieved=True)]
+    said.append(Turn("bot", "I do not know whether this helps.", guarded="suicide"))
     assert figures(*said)["new"] == Dullness(2, 0.0, 0.5, 0.5, 2.0, 0.5)
 
 

@@ -771,6 +771,30 @@ def test_a_retrieved_reply_is_marked_wherever_it_is_read(
     assert run("show", conversation, "--database", database).stdout == "user: Me too\nbot: So do I. (retrieved)\n"
 
 
+def test_a_fixed_answer_is_marked_wherever_it_is_read_and_not_to_be_learned(
+    history: History, user: str, conversation: str, database: str
+) -> None:
+    accepted = send(history, user, conversation, "Are you human?")
+    fixed = FinishedReply("I am a bot.", "completed", "first", guarded="human")
+    event = history.finish_reply(conversation, accepted.reply_id, fixed)
+    assert event
+    assert event.data["guarded"] == "human"
+    assert [turn.guarded for turn in history.active_branch(conversation)] == [None, "human"]
+    [dialogue] = dialogues(history)
+    assert dialogue["messages"][1] == {
+        "role": "assistant", "content": "I am a bot.", "guarded": "human", "weight": 0,
+    }  # fmt: skip
+    shown = run("show", conversation, "--database", database).stdout
+    assert shown == "user: Are you human?\nbot: I am a bot. (fixed answer: human)\n"
+
+
+def test_a_fixed_answer_is_not_to_be_reviewed(history: History, user: str, conversation: str) -> None:
+    accepted = send(history, user, conversation, "Are you human?")
+    history.finish_reply(conversation, accepted.reply_id, FinishedReply("A bot.", "completed", "x", guarded="human"))
+    history.set_feedback(user, conversation, accepted.reply_id, -1, None)
+    assert history.count_reviews() == {False: 0, True: 0}
+
+
 def test_history_export_of_a_user_is_theirs_alone(history: History, user: str, filled: str, database: str) -> None:
     other = history.add_user()[0]
     say(history, other, history.create_conversation(other).id, "Theirs", "Yes")

@@ -49,6 +49,16 @@ def test_what_was_retrieved_from_a_corpus_is_never_learned_even_where_it_is_like
     assert not list(of_conversation(lesson, unchecked))
 
 
+@pytest.mark.parametrize("unchecked", [True, False])
+@pytest.mark.parametrize(("rating", "better"), [(1, None), (0, None), (-1, None), (-1, "Do it."), (0, "Do it.")])
+def test_of_a_fixed_answer_nothing_is_learned_whatever_people_thought_of_it(unchecked, rating, better):
+    fixed = LessonTurn("bot", "Please talk to somebody.", rating, better, False, "suicide")
+    assert not list(of_conversation(conversation(said("user", "I want to die."), fixed), unchecked))
+    after = conversation(said("user", "I want to die."), fixed, said("user", "Hi."), said("bot", "Hello!", 1))
+    [taught] = of_conversation(after, unchecked)
+    assert taught.weights == (0, 0, 0, 1)
+
+
 def test_of_a_log_the_assistant_is_learned_and_of_a_human_dialogue_everybody():
     log = Dialogue("1", "log", "log/1", ("Hi.", "Hello!", "Bye."), ("user", "assistant", "user"))
     assert of_log(log).weights == (0, 1, 0)

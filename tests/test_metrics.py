@@ -155,6 +155,16 @@ def test_a_dull_a_repeated_and_a_retrieved_reply_are_counted_as_such() -> None:
     assert of(counted("")) == [0, 0, 0]
 
 
+def test_a_fixed_answer_is_counted_by_its_category_and_as_no_words_of_the_checkpoint() -> None:
+    metrics = Metrics()
+    reply = Reply("I do not know.", "completed", "first", guarded="suicide")
+    metrics.count_reply(Asked(ReplyRequest("Hm?", ("I do not know.",))), reply, 0.1)
+    found = figures(metrics.text().decode())
+    assert found["chatbot_replies_guarded_total", "suicide"] == 1
+    assert found["chatbot_replies_total", "first", "completed"] == 1
+    assert found["chatbot_replies_dull_total",] == found["chatbot_replies_repeated_total",] == 0
+
+
 def test_a_reply_that_the_engine_does_not_take_is_not_under_way() -> None:
     class Full(EchoEngine):
         def submit(self, *asked: object) -> None:  # type: ignore[override]

@@ -770,7 +770,7 @@ def test_a_known_event_changes_nothing_and_a_restarted_reply_begins_anew(page: P
     assert page.evaluate(script, started) == [True, "old words", "old words", "new"]
 
 
-def test_a_retrieved_reply_says_that_these_are_the_words_of_somebody_else(page: Page) -> None:
+def test_a_reply_that_is_not_the_model_s_own_says_so(page: Page) -> None:
     script = """async (turns) => {
         const { turnView } = await import("/static/turn.js");
         return turns.map((turn) => {
@@ -779,8 +779,8 @@ def test_a_retrieved_reply_says_that_these_are_the_words_of_somebody_else(page: 
             return node.querySelector(".remark").textContent;
         });
     }"""
-    remarks = page.evaluate(script, [{"retrieved": True}, {"retrieved": False}, {}])
-    assert remarks == ["In the words of someone in another dialogue", "", ""]
+    remarks = page.evaluate(script, [{"retrieved": True}, {"retrieved": False}, {}, {"guarded": "human"}])
+    assert remarks == ["In the words of someone in another dialogue", "", "", "A fixed answer"]
 
 
 def conversation_events(turns: int) -> list[dict[str, Any]]:

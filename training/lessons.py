@@ -52,7 +52,8 @@ class Taught:
 def of_conversation(lesson: Lesson, unchecked: bool = False) -> Iterator[Taught]:
     """What a stored conversation teaches; each reply that a person would rather have read ends a dialogue of its own.
 
-    With `unchecked`, replies nobody rated count as approved; what was retrieved from a corpus never does.
+    With `unchecked`, replies nobody rated count as approved; what was retrieved from a corpus never does. Of fixed
+    answers (see chatbot.safety) nothing is learned, and to what got one no other reply.
     """
     texts = tuple(turn.text for turn in lesson.turns)
     weights = tuple(_weight(turn, unchecked) for turn in lesson.turns)
@@ -60,13 +61,13 @@ def of_conversation(lesson: Lesson, unchecked: bool = False) -> Iterator[Taught]
     if whole.teaches:
         yield whole
     for place, turn in enumerate(lesson.turns):
-        if turn.speaker == "bot" and turn.better_text and place:
+        if turn.speaker == "bot" and turn.better_text and place and not turn.guarded:
             before = CONTEXT_ONLY, *[CONTEXT_ONLY] * (place - 1)
             yield replace(whole, utterances=(*texts[:place], turn.better_text), weights=(*before, APPROVED))
 
 
 def _weight(turn: LessonTurn, unchecked: bool) -> float:
-    if turn.speaker == "user":
+    if turn.speaker == "user" or turn.guarded:
         return CONTEXT_ONLY
     if turn.rating < 0:
         return DISLIKED

@@ -155,6 +155,7 @@ class LiveReply:
         """Raises ProtocolError where the engine takes no more."""
         self._asked, self._wanted, self._line = asked, wanted, line
         self.kept = ExitStack()  # what is given back with it
+        self._is_fixed = False
         self._vocabulary = service.engine.checkpoint.vocabulary
         self._named = {
             "id": f"chatcmpl-{uuid.uuid4().hex}",
@@ -217,6 +218,7 @@ class LiveReply:
         # An engine that died was replaced by one that chose another word.
         if piece.status == "failed" or piece.text != said:
             raise INTERNAL
+        self._is_fixed = piece.guarded is not None  # whole, however few tokens were asked for
         if piece.status == "stopped":
             raise ProtocolError("draining", "The server stopped before the reply had ended; ask again.", 5_000)
 
@@ -229,7 +231,7 @@ class LiveReply:
 
     def _reason(self, text: str) -> Reason:
         most = self._asked.most_tokens
-        return "length" if most and self._count(text) >= most else "stop"
+        return "length" if most and not self._is_fixed and self._count(text) >= most else "stop"
 
     def _usage(self, text: str) -> Usage:
         read = sum(map(self._count, (*self._wanted.context, self._wanted.utterance)))

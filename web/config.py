@@ -6,6 +6,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from chatbot.history import DEFAULT_DATABASE
+from chatbot.safety.answers import HELP
 
 PREFIX = "CHATBOT_"
 
@@ -21,6 +22,7 @@ class Settings(BaseModel):
     port: Annotated[int, Field(ge=0, le=65535)] = 8000
     database: str = DEFAULT_DATABASE
     checkpoint: str = "live"
+    help: Annotated[str, Field(max_length=300)] = HELP  # where a person in danger finds help, as a sentence may end
     origins: tuple[str, ...] | None = None  # of sites that may ask besides its own pages: exactly these, by commas
     workers: Annotated[int, Field(ge=1, le=256)] = 1  # processes, each with an engine and limits of its own
     redis: str | None = None  # by which workers of several servers reach one another

@@ -503,4 +503,5 @@ def _finished(reply: Reply) -> FinishedReply:
         after.vector if after else None,
         reply.is_retrieved,
         [asdict(candidate) for candidate in reply.candidates] or None,
+        reply.guarded,
     )

@@ -71,6 +71,7 @@ class Metrics:
         self.dull = counter("replies_dull", "Replies with a phrase that says nothing")
         self.repeated = counter("replies_repeated", "Replies in the words of one of the ten turns before")
         self.retrieved = counter("replies_retrieved", "Replies given word for word from a corpus")
+        self.guarded = counter("replies_guarded", "Fixed answers, by what was said", "category")
         self.checkpoint = gauge("checkpoint_workers", "Workers that answer with a checkpoint", "checkpoint")
 
     def count_event(self, event: str, code: str, seconds: float) -> None:
@@ -86,6 +87,8 @@ class Metrics:
             self.first_words_seconds.observe(asked.first_words)
         self.waited_seconds.observe(reply.waited)
         self.batch.observe(reply.batch)
+        if reply.guarded:  # it tells nothing of how the checkpoint writes
+            return self.guarded.labels(reply.guarded).inc()
         self.reply_words.inc(len(reply.text.split()))
         self.dull.inc(is_dull(reply.text))
         self.repeated.inc(bool(said) and said in map(_heard, asked.request.context))

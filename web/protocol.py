@@ -274,6 +274,7 @@ class ReplyCompleted(ReplyStarted):
     status: ReplyStatus
     checkpoint: str | None
     retrieved: bool
+    guarded: str | None = None  # the category of what got a fixed answer, as chatbot.safety calls it
     created_at: Moment
 
 

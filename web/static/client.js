@@ -144,7 +144,7 @@ export class ChatClient {
     return events;
   }
 
-  /** Says something and waits for the whole reply: {reply_id, text, status, checkpoint, retrieved}. */
+  /** Says something and waits for the whole reply: {reply_id, text, status, checkpoint, retrieved, guarded}. */
   async send(conversation_id, text, client_msg_id) {
     return (await this.stream(conversation_id, text, client_msg_id)).wait();
   }

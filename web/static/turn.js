@@ -7,6 +7,7 @@ const remarks = {
   stopped: "Stopped",
   failed: "This reply could not be finished",
   retrieved: "In the words of someone in another dialogue",
+  guarded: "A fixed answer",
 };
 const COPIED_MS = 1_500;
 const UNSPOKEN = { "aria-live": "off" }; // or each reply would be followed by the names of all that can be done with it
@@ -54,7 +55,7 @@ function userTurn(actions) {
 /** How a turn stands, and what can be done about that. */
 export function remarkOn(turn, actions) {
   if (turn.status === "refused") return refusal(turn, actions);
-  const words = remarks[turn.retrieved ? "retrieved" : turn.status] ?? "";
+  const words = remarks[turn.guarded ? "guarded" : turn.retrieved ? "retrieved" : turn.status] ?? "";
   return turn.status === "failed" ? [words, textButton("Try again", () => actions.regenerate(turn))] : [words];
 }
 

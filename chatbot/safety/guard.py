@@ -1,0 +1,76 @@
+"""What the model must not answer: danger to a life, abuse, emergencies, medicines, children who are flirted with, the
+question whether it is human, and languages that it has not learned. These get fixed answers."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from chatbot.reply import ReplyRequest
+from chatbot.safety.answers import CARING, HELP, LANGUAGE, answer, last_category
+from chatbot.safety.classifier import Classifier, classifier
+from chatbot.safety.languages import is_foreign
+from chatbot.safety.phrases import phrases_in
+from chatbot.safety.wording import plain, words
+from data.vocabulary import Vocabulary
+
+_LOWERED = -1.0  # by so much after an utterance in danger, in nats: what is said next is likely to be about it
+# What goes along with a danger that was named before, and names none itself.
+_GOES_ALONG = re.compile(
+    r"^(?:\w+ ){0,4}?(?:do|did|done|doing|end|finish|try|tried|take|took|stop) (?:it|that|this|so|them)\b"
+    r"|^(?:yes|no|and|but|so|what if|why not|how|when|i) (?:\w+ ){0,3}?"
+    r"(?:will|going to|already|tonight|now|alone|anyway|want to)\b"
+    r"|\b(?:nobody|no one|do not want|can not|not) (?:\w+ ){0,3}?(?:care|cares|help|helps|listen|listens|call|talk)\b"
+    r"|^(?:why|why not|how|what now|so what|i will|i did|i do|i mean it|i am serious|it hurts|help|help me)$"
+)
+_LONGEST_ALONG = 12  # words
+_LONGEST_AGE = 200  # characters of an utterance that tells an age
+
+
+@dataclass(frozen=True, slots=True)
+class Guarded:
+    """The category of an utterance that the model must not answer, and what it is answered instead."""
+
+    category: str
+    text: str
+
+
+class Guard:
+    def __init__(self, help_text: str = HELP) -> None:
+        """`help_text` names where a person finds help, as in "please talk to somebody: {help_text}."."""
+        self._help = help_text
+
+    def look(self, request: ReplyRequest, vocabulary: Vocabulary) -> Guarded | None:
+        """None where the model may answer."""
+        category = self._category(request.utterance, request.context, vocabulary)
+        return Guarded(category, answer(category, request.utterance, self._help)) if category else None
+
+    def _category(self, utterance: str, context: Sequence[str], vocabulary: Vocabulary) -> str | None:
+        before = last_category(context)
+        return (
+            category_of(utterance, context, before if before in CARING else None)
+            or (before if before in CARING and _goes_along(utterance) else None)
+            or (LANGUAGE if is_foreign(utterance, vocabulary) else None)
+        )
+
+
+def category_of(utterance: str, context: Sequence[str] = (), before: str | None = None) -> str | None:
+    """`before` is the category of the utterance before, where that was a danger."""
+    judge = classifier()
+    lowered = judge.threshold + _LOWERED if before else None
+    return judge.category_of(utterance, lowered) or _of_a_child(judge, utterance, context)
+
+
+def _of_a_child(judge: Classifier, utterance: str, context: Sequence[str]) -> str | None:
+    """`minor` where somebody flirts who has told an age below 18 before."""
+    theirs = context[-2::-2]  # the person and the chatbot speak in turn
+    ages = [earlier for earlier in theirs if len(earlier) < _LONGEST_AGE and "age" in phrases_in(_plain_words(earlier))]
+    return "minor" if any(judge.category_of(f"{age}, {utterance}") == "minor" for age in ages) else None
+
+
+def _goes_along(utterance: str) -> bool:
+    said = _plain_words(utterance)
+    return said.count(" ") < _LONGEST_ALONG and bool(_GOES_ALONG.search(said))
+
+
+def _plain_words(text: str) -> str:
+    return " ".join(words(plain(text)))
