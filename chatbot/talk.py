@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, BinaryIO
 import click
 
 from chatbot.reply import CONTEXT_TURNS, DialogueState, Reply, ReplyRequest
+from data.cleaning import is_blank
 from data.errors import UserError, told_to_user
 
 if TYPE_CHECKING:
@@ -89,7 +90,7 @@ def _lines(stream: BinaryIO) -> Iterator[str]:
     """Lines that say something, whatever their bytes are."""
     for line in stream:
         utterance = line.decode("utf-8-sig", errors="replace").strip()
-        if utterance:
+        if not is_blank(utterance):
             yield utterance
 
 
@@ -105,7 +106,7 @@ def _talk_in_terminal(engine: "ChatEngine", dialogue: _Dialogue) -> None:
         except (EOFError, KeyboardInterrupt):
             click.echo()
             return
-        if utterance:
+        if not is_blank(utterance):
             click.secho("Bot: ", fg="green", bold=True, nl=False)
             reply = _say(engine, dialogue.request(utterance))
             dialogue.remember(utterance, reply)

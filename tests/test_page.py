@@ -89,6 +89,17 @@ def test_a_reply_stopped_in_the_middle_stays_so(context: BrowserContext, slow_se
     converse(page, "go on")
 
 
+def test_a_message_without_a_visible_character_cannot_be_sent(page: Page) -> None:
+    composer, send = box(page), page.get_by_role("button", name="Send")
+    for unseen in ("  \n ", "\u200b\u200d", "\u2800\u00ad"):
+        composer.fill(unseen)
+        expect(send).to_be_disabled()
+        composer.press("Enter")
+    expect(turns(page)).to_have_count(0)
+    composer.fill("\u200bHello")
+    expect(send).to_be_enabled()
+
+
 def test_a_reply_that_failed_can_be_tried_again_later_too(page: Page) -> None:
     failed, again = page.locator(".bot[data-status=failed]"), page.get_by_role("button", name="Try again")
     say(page, "please fail")

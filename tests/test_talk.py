@@ -38,7 +38,8 @@ def test_a_pipe_gets_one_reply_a_line_and_nothing_else(folder: Path) -> None:
 
 
 def test_blank_lines_get_no_reply_and_an_empty_pipe_no_output(folder: Path) -> None:
-    assert len(talk(folder, b"\n  \nHello\n\n\t\nYes!\n", "--greedy").stdout.splitlines()) == 2
+    lines = "\n  \nHello\n\n\t\n\u200b\u200d\nYes!\n".encode()
+    assert len(talk(folder, lines, "--greedy").stdout.splitlines()) == 2
     empty = talk(folder, b"")
     assert (empty.exit_code, empty.output) == (0, "")
 

@@ -5,6 +5,7 @@ import { ofTab } from "./storage.js";
 
 const SHOW_REMAINING = 200; // characters
 const DRAFT = "chatbot.draft";
+const VISIBLE = /[^\p{Z}\p{Cc}\p{Cf}\p{Default_Ignorable_Code_Point}\u2800]/u; // the server refuses a message without any
 
 export class Composer {
   #form;
@@ -59,7 +60,7 @@ export class Composer {
     submit.preventDefault();
     if (this.#replying) return this.#actions.stop();
     const text = this.#input.value.trim();
-    if (!text || length(text) > this.#limit) return;
+    if (isBlank(text) || length(text) > this.#limit) return;
     this.#input.value = "";
     this.#refresh();
     this.#actions.say(text);
@@ -71,7 +72,7 @@ export class Composer {
     this.#form.dataset.mode = this.#replying ? "stop" : "send";
     this.#button.setAttribute("aria-label", label);
     this.#button.title = label;
-    this.#button.disabled = !this.#replying && (left < 0 || !this.#input.value.trim());
+    this.#button.disabled = !this.#replying && (left < 0 || isBlank(this.#input.value));
     this.#remaining.textContent = left > SHOW_REMAINING ? "" : left < 0 ? `${-left} too many` : `${left} left`;
     ofTab.setItem(DRAFT, this.#input.value);
     this.#grow();
@@ -86,3 +87,4 @@ export class Composer {
 
 /** Characters as the server counts them: code points. */
 const length = (text) => [...text].length;
+const isBlank = (text) => !VISIBLE.test(text);
