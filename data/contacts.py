@@ -1,7 +1,7 @@
 """The contacts that a business gives out itself: its phone numbers, addresses, e-mail and web addresses.
 
-They stand in what the assistants of its logs say. Those of a customer do as well, where an assistant repeats them; so a
-contact that a customer said first, in any dialogue, is nobody's to give out.
+They stand in what the assistants of its logs say. So do those of a customer, where an assistant repeats them. A contact
+that a customer says first in any dialogue therefore counts as the customer's.
 """
 
 from collections import defaultdict
@@ -13,16 +13,17 @@ from data.formats.dialogue import Dialogue
 from data.privacy import CONTACTS, found_in
 
 FEWEST_DIALOGUES = 3  # in which an assistant gives out a contact of its business
-MOST = 200  # contacts of a business, the most frequent; more are customers' or orders'
+MOST = 200  # contacts that are kept, the most frequent ones; each adds words to the vocabulary
 
 _IN_BRACKETS = regex.compile(r"<(?:mailto:|tel:)?([^<>\s]+[@/][^<>\s]*|[+\d][\d ()/.-]+)>")
 
 
 def business_contacts(dialogues: Iterable[Dialogue], fewest: int = FEWEST_DIALOGUES) -> frozenset[str]:
-    """The keys (see `data.privacy.found_in`) of the contacts that assistants give out in `fewest` dialogues or more.
+    """Return the keys (see `data.privacy.found_in`) of the contacts that assistants give out in at least `fewest`
+    dialogues.
 
-    Never of one that a user says before the assistant does, or that an assistant gives out in that user's dialogue
-    only. Where nobody knows who is the assistant, everybody counts as a user.
+    A contact is left out where a user says it before the assistant does, or where a user repeats it and no other
+    dialogue holds it. In a dialogue without roles everybody counts as a user.
     """
     given: defaultdict[str, set[int]] = defaultdict(set)  # contact -> dialogues
     repeated: set[str] = set()  # by users, after the assistant gave it
@@ -50,5 +51,5 @@ def _contacts(text: str) -> Iterator[str]:
 
 
 def without_brackets(text: str) -> str:
-    """The text with its contacts bare, which some write like tags: `Ferry Desk <help@ferry.example>`."""
+    """Return the text without the brackets that some write around contacts: `Ferry Desk <help@ferry.example>`."""
     return _IN_BRACKETS.sub(r"\1", text)

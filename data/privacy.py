@@ -91,8 +91,8 @@ def found_in(text: str) -> Iterator[Datum]:
 
 
 def masked(text: str, kept: Container[str] = ()) -> tuple[str, Counter[str]]:
-    """The text with plain words where personal data stood, and how much of which kind that was; but for data whose
-    keys are `kept`.
+    """The text with plain words where personal data stood, and how much of which kind that was. Data whose keys are
+    `kept` stay.
 
     Nothing else is left in the result that would be found again.
     """
@@ -106,12 +106,12 @@ def masked(text: str, kept: Container[str] = ()) -> tuple[str, Counter[str]]:
 
 
 def personal(text: str, kept: Container[str] = ()) -> Counter[str]:
-    """How much personal data a text holds, by kind, but for what is `kept`."""
+    """How much personal data a text holds, by kind, not counting what is `kept`."""
     return masked(text, kept)[1]
 
 
 def without_personal(text: str, kept: Container[str] = ()) -> str:
-    """The text with plain words where personal data stood, but for what is `kept`."""
+    """The text with plain words where personal data stood; what is `kept` stays."""
     return masked(text, kept)[0]
 
 
@@ -127,7 +127,7 @@ def _parted(text: str, kept: Container[str]) -> Iterator[tuple[str, bool]]:
 
 
 def _key(text: str) -> str:
-    """Letters and digits, without what is written or left out at will, as a country's prefix."""
+    """Return the letters and digits, without parts that some leave out, such as a country's prefix."""
     text = _OPTIONAL.sub("", text.casefold())
     key = "".join(filter(str.isalnum, text))
     return key[-PHONE_DIGITS:] if key.isdigit() else key

@@ -26,9 +26,10 @@ class Said(NamedTuple):
 
 
 def new_words(said: Iterable[Said], vocabulary: Vocabulary, contacts: Iterable[str] = ()) -> list[str]:
-    """Tokens outside the vocabulary that are frequent and neither one person's nor one dialogue's alone, the most
-    frequent first; but before them those of `contacts`, each just as it is joined there, for a number is not to be
-    said with a digit or a space too much or too little."""
+    """Tokens outside the vocabulary: first those of `contacts`, then those that are frequent and neither one person's
+    nor one dialogue's alone, the most frequent first.
+
+    A token of a contact is taken just as it is joined there, so that no digit and no space of a number is changed."""
     needed = {fold(token): token for text in contacts for token in tokenise(text) if token not in vocabulary}
     counts: Counter[str] = Counter()
     totals: Counter[str] = Counter()

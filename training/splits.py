@@ -30,10 +30,11 @@ Parts = dict[str, list[Taught]]
 
 
 def split(lessons: Sequence[Taught]) -> Parts:
-    """The lessons by split; those of "test" weigh only where the gate is to judge by them.
+    """Return the lessons by split; those of "test" have weights only where the gate judges by them.
 
-    It judges by nothing that is learned: of what people brought by no near copy of an utterance with its response, of a
-    trusted log by no near copy of the utterance that is answered. Nor does it judge by what is disliked.
+    The gate judges by nothing that is learned. What people brought counts as learned where an utterance with its
+    response is nearly the same as a learned one, what a log holds where the utterance that is answered is nearly the
+    same. The gate does not judge by what is disliked either.
     """
     parts = _by_conversation(lessons)
     parts["test"] = _unseen(parts["test"], parts["train"])
@@ -47,8 +48,11 @@ def judging(test: Iterable[Taught]) -> int:
 
 
 def write_stores(folder: Path, parts: Parts, vocabulary: Vocabulary) -> dict[str, int]:
-    """Writes the parts by name, and returns how many lessons each has. What is learned is learned out of the blue as
-    well, for so most conversations begin; the training is judged only by what is to be said."""
+    """Write the parts and return how many lessons each has.
+
+    Each response is learned a second time with only the utterance that it answers, because most conversations begin
+    with a question. The training is not judged by what is disliked.
+    """
     written = {
         "train": [*parts["train"], *(alone for taught in parts["train"] for alone in _alone(taught))],
         "validation": [_weighing(taught, _exchanges(taught)) for taught in parts["validation"]],
@@ -91,10 +95,10 @@ def _weighing(taught: Taught, exchanges: Iterable[_Exchange]) -> Taught:
 
 
 def _by_conversation(lessons: Sequence[Taught]) -> Parts:
-    """By the hash of the conversation, so that nothing is judged by what an earlier retraining learned from.
+    """Divide by the hash of the conversation, so that nothing is judged by what an earlier retraining learned from.
 
-    Where that holds out too few, others of the lowest hashes are held out as well: for the gate such as say something
-    that no other says, for the training such as have something to learn.
+    Where that holds out too few, those of the next hashes are held out as well: for the gate only conversations that
+    say something that no other says, for the training only those with something to learn.
     """
     places = {taught.id: _hash(taught.id) for taught in lessons}
     own = sorted(_with_something_own(lessons), key=places.__getitem__)
@@ -132,8 +136,8 @@ def _unseen(test: Iterable[Taught], train: Iterable[Taught]) -> list[Taught]:
 
 
 def _with_questions_held_out(parts: Parts, count: int) -> Parts:
-    """Up to `count` questions of trusted logs go to the gate, each with the dialogue that asks it first, and become
-    context wherever they are asked."""
+    """Give up to `count` questions of trusted logs to the gate, each with the dialogue that asks it first. Wherever
+    else they are asked, they become context."""
     of_dialogues: dict[str, _Exchange] = {}
     for one in _questions_to_spare(parts["train"]):
         of_dialogues.setdefault(one.taught.id, one)
@@ -151,10 +155,11 @@ def _with_questions_held_out(parts: Parts, count: int) -> Parts:
 
 
 def _questions_to_spare(train: Sequence[Taught]) -> list[_Exchange]:
-    """Where trusted logs first ask what always has one answer, if enough other wordings ask for that answer.
+    """Return, with the place where it is asked first, each question of trusted logs that may be held out: it always
+    has the same answer, and enough other wordings ask for that answer.
 
-    Of each answer those that are asked most seldom come first, as least is lost with them, and the first of each answer
-    comes before the second of any.
+    Of the questions with one answer the rarest comes first, as least is lost with it. The first of each answer comes
+    before the second of any answer.
     """
     found = [one for taught in train if taught.is_trusted for one in _exchanges(taught)]
     asked, answered = kinds([one.question for one in found]), kinds([one.answer for one in found])
