@@ -26,6 +26,7 @@ from chatbot.decoding.search import Search, start_searches
 from chatbot.decoding.stepping import step
 from chatbot.decoding.utterances import closed
 from chatbot.inference import prepare
+from chatbot.processor import FreeCores
 from chatbot.reply import (
     CONTEXT_TURNS,
     DEFAULT,
@@ -216,8 +217,10 @@ class ChatEngine:
 
     @torch.inference_mode()
     def _run(self) -> None:
+        cores = FreeCores()
         try:
             while self._wait_for_work():
+                cores.look()
                 if self._is_time_to_read():
                     ended = [turn for turn in self._batch if turn.has_ended]
                     self._each_apart(self._read, ended + self._arrivals())

@@ -16,6 +16,7 @@ from torch.nn import functional as F
 
 from chatbot.decoding.utterances import closed, encode_utterances, log_probabilities
 from chatbot.model import HRED
+from chatbot.processor import FreeCores
 from data.batches import Batch, make_batch
 from data.vocabulary import UNK
 
@@ -73,12 +74,11 @@ def foretell(
     ).reshape(-1, 2)
     windows = windows[random.permutation(len(windows))]  # so that a batch holds more than one long dialogue
     parts = np.array_split(windows, -(-len(windows) // _BATCH)) if len(windows) else []
-    found = [
-        _foretell(
-            model, [dialogues[number][first : first + WINDOW] for number, first in part], part, random, known, shuffled
-        )
-        for part in track(parts, "Foretelling responses")
-    ]
+    found, cores = [], FreeCores()
+    for part in track(parts, "Foretelling responses"):
+        cores.look()
+        cut = [dialogues[number][first : first + WINDOW] for number, first in part]
+        found.append(_foretell(model, cut, part, random, known, shuffled))
     columns = np.concatenate(found, axis=1) if found else np.zeros((6, 0))
     columns = columns[:, np.lexsort((columns[1], columns[0]))]
     dialogue, turn, tokens = columns[:3].astype(int)

@@ -12,6 +12,7 @@ from chatbot.decoding.ranking import ranked
 from chatbot.decoding.retrieval import Responses, offer_responses
 from chatbot.decoding.search import Search, start_searches
 from chatbot.decoding.stepping import UNKNOWN_SPEECH, step
+from chatbot.processor import FreeCores
 from chatbot.reply import DEFAULT, DecodingConfig
 from data.vocabulary import Speech
 
@@ -36,8 +37,9 @@ def decode(
     searches = start_searches(model, states, [config] * len(states), [(seed, place) for place in range(len(states))])
     if responses is not None:
         offer_responses(model, responses, searches, contexts)
-    waiting, live = deque(searches), list[Search]()
+    waiting, live, cores = deque(searches), list[Search](), FreeCores()
     while waiting or live:
+        cores.look()
         live += [waiting.popleft() for _ in range(min(len(waiting), max_batch - len(live)))]
         step(model, live, speech)
         live = [search for search in live if not search.is_done]
