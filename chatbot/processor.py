@@ -15,7 +15,7 @@ from chatbot.pools import leaving_no_pool
 Precision = Literal["bfloat16", "float32"]
 Choice = Literal["auto", "bfloat16", "float32"]
 
-NICENESS = 10  # of long work; a server beside it then gets nine tenths of a core that both want
+NICENESS = 5  # of long work; a server beside it then gets three quarters of a core that both want
 LOOK_SECONDS = 5.0  # between two looks at what others use
 _TRIAL = (64, 512, 1536)  # rows, inputs and outputs of the products that precisions are judged by
 _TRIAL_SECONDS = 0.3  # where bfloat16 is emulated, one round takes longer than that

@@ -85,4 +85,4 @@ def test_stepping_back_gives_others_the_way_and_never_raises_a_priority() -> Non
     )
     found = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     usual = os.getpriority(os.PRIO_PROCESS, 0)
-    assert found.stdout.split() == [str(max(10, usual)), str(max(15, usual))]
+    assert found.stdout.split() == [str(max(5, usual)), str(max(15, usual))]

@@ -325,17 +325,21 @@ def _progress(console: Console, name: str, target_tokens: int) -> Iterator[Calla
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
-        TextColumn("{task.percentage:>3.0f}%  {task.fields[speed]:,.0f} tokens/s on {task.fields[threads]} threads"),
+        TextColumn("{task.percentage:>3.0f}%  {task.fields[speed]:,.0f} tokens/s on {task.fields[threads]}"),
         TextColumn("{task.fields[perplexity]}"),
         TimeRemainingColumn(),
     )
     with LoggedProgress(*columns, console=console) as progress:
-        task = progress.add_task(name, total=target_tokens, speed=0.0, threads=torch.get_num_threads(), perplexity="")
+        task = progress.add_task(name, total=target_tokens, speed=0.0, threads=_threads(), perplexity="")
 
         def show(position: Position) -> None:
             best = f"perplexity {position.best_perplexity:.1f}" if math.isfinite(position.best_perplexity) else ""
             speed = position.target_tokens / max(position.seconds, 1e-9)
-            threads = torch.get_num_threads()
-            progress.update(task, completed=position.target_tokens, speed=speed, threads=threads, perplexity=best)
+            progress.update(task, completed=position.target_tokens, speed=speed, threads=_threads(), perplexity=best)
 
         yield show
+
+
+def _threads() -> str:
+    count = torch.get_num_threads()
+    return f"{count} thread{'s' if count > 1 else ''}"
