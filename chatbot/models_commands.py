@@ -130,9 +130,9 @@ def index(where: str, prepared: Path, sources: tuple[str, ...]) -> None:
     """Let CHECKPOINT also answer with what people said in the PREPARED folder, where that fits better.
 
     The responses of its training dialogues then stand among every reply's candidates, to be given again word for word.
-    So only permissively licensed corpora are taken (chitchat, self_dialogue, synthetic_persona_chat) and those named by
-    --source; conversations of users never. The index is kept under $CHATBOT_HOME (var) and belongs to this checkpoint;
-    delete it to do without.
+    So only permissively licensed corpora are taken (chitchat, written, self_dialogue, synthetic_persona_chat) and those
+    named by --source; conversations of users never. The index is kept under $CHATBOT_HOME (var) and belongs to this
+    checkpoint; delete it to do without.
     """
     from rich.console import Console
 

@@ -39,7 +39,7 @@ from data.store import TokenStore
 from data.tokenizer import JOINER
 from data.vocabulary import UNK, Speech, Vocabulary
 
-PERMISSIVE = ("chitchat", "self_dialogue", "synthetic_persona_chat")  # MIT, BSD 3-Clause, CC BY 4.0
+PERMISSIVE = ("chitchat", "written", "self_dialogue", "synthetic_persona_chat")  # MIT, MIT, BSD 3-Clause, CC BY 4.0
 SHORTEST, LONGEST = 4, 30  # tokens; what is shorter the model says as well, what is longer is a tale of somebody's own
 _FORMAT = "1"
 _PROJECTED = 96

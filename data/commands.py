@@ -44,7 +44,8 @@ def prepare(
     """Read, clean, divide and encode corpora for training.
 
     A SOURCE is a file or a folder, plain, compressed or archived, of subtitles or dialogues in any known format; or
-    the name chitchat for the corpus that is installed with this program.
+    the name of a corpus that is installed with this program: chitchat, chats of people; written, conversations with a
+    chatbot that were written for it.
     """
     from rich.console import Console
 

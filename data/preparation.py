@@ -24,13 +24,14 @@ import numpy as np
 
 from data.cleaning import damage, fault, normalise, plain
 from data.corpus import Corpus, DocumentError
-from data.formats.corpora import CHITCHAT, chitchat
+from data.formats.corpora import INSTALLED
 from data.formats.dialogue import Dialogue
 from data.formats.reader import DialogueReader, Film
 from data.store import StoreWriter, TokenStore
 from data.tokenizer import JOINER, tokenise
 from data.vocabulary import UNK, Vocabulary
 
+_NOT_FIXED = -1  # in place of a split, where the corpus assigns none
 KINDS = ("pairs", "dialogues")
 SPLITS = ("train", "validation", "test")
 VALIDATION_SHARE = TEST_SHARE = 0.01
@@ -81,12 +82,16 @@ class Report:
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """An unbroken run of fit utterances, tokenised; `key` is equal for what reads the same."""
+    """An unbroken run of fit utterances, tokenised; `key` is equal for what reads the same.
+
+    `split` is the one that its corpus assigns, if it does.
+    """
 
     source: str
     group: str
     key: int
     utterances: list[list[str]]
+    split: str | None = None
 
 
 # A batch of pieces, what was dropped by source and reason, and the films that could not be used and why.
@@ -106,7 +111,8 @@ def prepare(
     reader = DialogueReader(config.max_gap)
     with _new_folder(out) as folder:
         with Scratch(folder / "scratch", config.seed) as scratch:
-            dialogues = _read_all(corpus, reader, with_chitchat=CHITCHAT in sources)
+            installed = [name for name in INSTALLED if name in sources]
+            dialogues = _read_all(corpus, reader, installed)
             for pieces, dropped, skipped in _cleaned(dialogues, not config.clean, corpus.size > SMALL_CORPUS_BYTES):
                 scratch.extend(pieces)
                 report.skipped.extend(skipped)
@@ -159,13 +165,13 @@ def fit_runs(
 
 
 class Scratch:
-    """The first pass's store: provisional ids on disk, and per dialogue in memory its key, its group and its source."""
+    """The first pass's store: provisional ids on disk, and per dialogue in memory its key, group, source and split."""
 
     def __init__(self, folder: Path, seed: int) -> None:
         self.folder = folder
         self.ids: dict[str, int] = {}
         self.sources: dict[str, int] = {}
-        self.keys, self.groups, self.source_of = array("Q"), array("Q"), array("H")
+        self.keys, self.groups, self.source_of, self.fixed = array("Q"), array("Q"), array("H"), array("b")
         self._seed = seed
         self._writer = StoreWriter(folder)
 
@@ -175,6 +181,7 @@ class Scratch:
             self.keys.append(piece.key)
             self.groups.append(_hash(f"{self._seed}/{piece.group}"))
             self.source_of.append(self.sources.setdefault(piece.source, len(self.sources)))
+            self.fixed.append(SPLITS.index(piece.split) if piece.split else _NOT_FIXED)
             dialogues.append(len(piece.utterances))
             for utterance in piece.utterances:
                 utterances.append(len(utterance))
@@ -239,9 +246,9 @@ def assign_splits(groups: np.ndarray, is_pair: np.ndarray) -> np.ndarray:
     return splits
 
 
-def _read_all(corpus: Corpus, reader: DialogueReader, with_chitchat: bool) -> Iterator[Dialogue | Film]:
-    if with_chitchat:
-        yield from chitchat()
+def _read_all(corpus: Corpus, reader: DialogueReader, installed: Iterable[str]) -> Iterator[Dialogue | Film]:
+    for name in installed:
+        yield from INSTALLED[name]()
     for document in corpus.documents():
         try:
             yield from reader.read(document)
@@ -287,7 +294,7 @@ def _clean_batch(batch: list[Dialogue | Film], as_it_is: bool) -> Cleaned:
         try:
             for dialogue in [one] if isinstance(one, Dialogue) else one.dialogues(reasons):
                 for utterances in clean(dialogue, reasons, as_it_is):
-                    pieces.append(Piece(one.source, dialogue.group, _key(utterances), utterances))
+                    pieces.append(Piece(one.source, dialogue.group, _key(utterances), utterances, dialogue.split))
         except DocumentError as error:
             skipped.append((one.id if isinstance(one, Dialogue) else one.name, str(error)))
     return pieces, dropped, skipped
@@ -310,7 +317,8 @@ def _write_splits(
     first = np.zeros(len(keys), bool)
     first[np.unique(keys, return_index=True)[1]] = True
     is_pair = np.concatenate([chunk.dialogues == 2 for _, chunk in chunks(scratch.folder)])
-    splits = assign_splits(groups, is_pair)
+    fixed = np.frombuffer(scratch.fixed, np.int8)
+    splits = np.where(fixed == _NOT_FIXED, assign_splits(groups, is_pair), fixed)
     _tally(scratch, first, report)
     if vocabulary is None:
         counts, inner = (_named(scratch, tally) for tally in _count_words(scratch, first & (splits == 0)))
@@ -378,10 +386,11 @@ def _write_stores(
 
 
 def _paths_of(sources: Sequence[str]) -> list[Path]:
-    paths = [Path(source) for source in sources if source != CHITCHAT]
+    paths = [Path(source) for source in sources if source not in INSTALLED]
     for path in paths:
         if not path.exists():
-            raise PrepareError(f"{path} does not exist; give a file, a folder or the name {CHITCHAT}.")
+            names = " or ".join(INSTALLED)
+            raise PrepareError(f"{path} does not exist; give a file, a folder or the name {names}.")
     return paths
 
 

@@ -252,7 +252,7 @@ def test_the_split_of_chitchat_does_not_depend_on_what_else_is_prepared(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     chats = list(islice(chitchat(), 600))
-    monkeypatch.setattr(preparation, "chitchat", lambda: iter(chats))
+    monkeypatch.setitem(preparation.INSTALLED, "chitchat", lambda: iter(chats))
     assert run("chitchat", "--out", tmp_path / "alone").exit_code == 0
     kept = ("--vocabulary", tmp_path / "alone/vocabulary.json")
     assert run("chitchat", SAMPLES, "--out", tmp_path / "together", *kept).exit_code == 0

@@ -250,11 +250,12 @@ def _demand_writable(*files: Path | None) -> None:
 def _prepare_if_missing(context: click.Context, corpus: "CorpusConfig", start: str) -> None:
     """With the words of the checkpoint that a recipe starts with, where it does."""
     from chatbot.checkpoint import load_checkpoint
+    from data.formats.corpora import INSTALLED
 
     if (corpus.prepared / "report.json").is_file():
         click.echo(f"Learning from the corpora prepared in {corpus.prepared}.", err=True)
         return
-    at_hand = [source for source in corpus.sources if source == "chitchat" or Path(source).exists()]
+    at_hand = [source for source in corpus.sources if source in INSTALLED or Path(source).exists()]
     if not at_hand:
         raise UserError(f"None of the corpora {', '.join(corpus.sources)} is there; put one in place or name another.")
     click.echo(f"Preparing {', '.join(at_hand)} in {corpus.prepared}.", err=True)

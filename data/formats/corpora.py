@@ -1,7 +1,10 @@
-"""The public corpora that have formats of their own: chitchat, Cornell, DailyDialog, self_dialogue, ParlAI's."""
+"""The public corpora that have formats of their own: chitchat, ours, Cornell, DailyDialog, self_dialogue, ParlAI's."""
 
 import csv
-from collections.abc import Iterable, Iterator
+import json
+import lzma
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
 
 import regex
 
@@ -10,6 +13,7 @@ from data.formats.dialogue import MAX_LINES_A_DIALOGUE, Dialogue, Losses, merge_
 
 CHITCHAT = "chitchat"
 CORNELL_FIELD = " +++$+++ "
+_WRITTEN = Path(__file__).parents[1] / "written"
 
 
 def chitchat() -> Iterator[Dialogue]:
@@ -19,6 +23,22 @@ def chitchat() -> Iterator[Dialogue]:
     for id, conversation in Dataset().items():
         messages = [(one["sender"], one["text"]) for turn in conversation["messages"] for one in turn]
         yield Dialogue(f"{CHITCHAT}/{id}", CHITCHAT, f"{CHITCHAT}/{id}", merge_turns(messages))
+
+
+def written() -> Iterator[Dialogue]:
+    """The conversations that were written for this program, a person's with the chatbot, in splits that never change.
+
+    Those of the test split are for measuring only: whoever writes more, or tunes a setting, does not read them.
+    """
+    for file in sorted(_WRITTEN.glob("*.jsonl.xz")):
+        with lzma.open(file, "rt", encoding="utf-8") as lines:
+            for record in map(json.loads, lines):
+                roles, texts = zip(*((one["role"], one["content"]) for one in record["messages"]), strict=True)
+                yield Dialogue(record["id"], "written", record["id"], texts, roles, split=file.name.partition(".")[0])
+
+
+# The corpora that every installation has, by name.
+INSTALLED: dict[str, Callable[[], Iterator[Dialogue]]] = {CHITCHAT: chitchat, "written": written}
 
 
 def cornell(lines: Iterable[str], conversations: Iterable[str], losses: Losses) -> Iterator[Dialogue]:

@@ -41,7 +41,7 @@ class Dialogue:
 
     `roles` has "user" or "assistant" for each utterance or, where it is neither, what the log calls its speaker; it is
     None where the log says no roles. `weights`, 0 to 1, says how much of each utterance may be learned as a response;
-    it is None where the log has nothing against learning them.
+    it is None where the log has nothing against learning them. `split` is the one that a corpus itself assigns.
     """
 
     id: str
@@ -50,6 +50,7 @@ class Dialogue:
     utterances: tuple[str, ...]
     roles: tuple[str, ...] | None = None
     weights: tuple[float, ...] | None = None
+    split: str | None = None
 
 
 class Message(NamedTuple):
