@@ -1,11 +1,14 @@
 """The conversations that were written for this program, as a corpus of every installation."""
 
+import json
+import lzma
 from collections import Counter
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+import training
 from data.formats.corpora import written
 from data.formats.dialogue import Dialogue
 from data.preparation import PrepareConfig, prepare
@@ -46,3 +49,17 @@ def test_prepared_conversations_are_in_the_splits_of_their_files(tmp_path: Path,
     assert np.diff(test.dialogues).mean() == pytest.approx(
         np.mean([len(one.utterances) for one in conversations if one.split == "test"]), rel=0.03
     )
+
+
+def test_judgements_are_of_conversations_that_nothing_is_measured_on(conversations: list[Dialogue]) -> None:
+    measured = {one.id for one in conversations if one.split == "test"}
+    with lzma.open(Path(training.__path__[0]) / "judgements.jsonl.xz", "rt", encoding="utf-8") as lines:
+        judged = list(map(json.loads, lines))
+    assert sum(len(one["candidates"]) for one in judged) > 30_000
+    for one in judged:
+        assert one["id"] not in measured
+        assert one["context"]
+        for candidate in one["candidates"]:
+            assert candidate["text"]
+            assert candidate["specific"] <= candidate["sensible"]
+            assert candidate["best"] <= candidate["sensible"]
