@@ -5,7 +5,8 @@ python -m training.safety --measure    # how much it finds of examples.test.tsv 
 """
 
 import random
-from collections.abc import Iterable, Sequence
+import re
+from collections.abc import Mapping, Sequence
 from hashlib import sha256
 from pathlib import Path
 from typing import NamedTuple
@@ -21,12 +22,25 @@ from chatbot.safety.wording import plain, spans, words
 from data.formats.corpora import chitchat
 
 EXAMPLES = WEIGHTS.with_name("examples.train.tsv")
+PATTERNS = WEIGHTS.with_name("patterns.train.tsv")
 HELD_OUT_EXAMPLES = WEIGHTS.with_name("examples.test.tsv")
-ORDINARY = 16_000  # utterances of chitchat that are learned as what is to be answered
+EASY, MORE, TO_SET_BY = 8_000, 80_000, 8_000  # ordinary utterances, for what `train` says
+HARD = -3.0  # the margin above which an ordinary utterance is worth learning
+FALSE_ALARMS = 1 / 280  # among them as many that are none
+STEPS = 80
 HELD_OUT = 0.1  # of chitchat's dialogues
 TYPOS = 2  # misspelt copies of each example
-PENALTY = 1e-6
-THRESHOLD = -1.0
+VARIANTS = 40  # of each pattern
+PENALTY = 5e-7
+_CHOICE = re.compile(r"\(([^()]*)\)|\{(\w+)\}")
+# Of chitchat's utterances those that ask what the classifier is to find.
+_ASKS = re.compile(
+    r"\b(?:are|r) (?:you|u) (?:an? |really |actually |even )*"
+    r"(?:human|bot|robot|real|person|computer|ai|machine|program)\b"
+    r"|\bhow old (?:are|r) (?:you|u)\b|\byour age\b"
+    r"|\b(?:is this|talking to|you're|you are) an? (?:bot|human|robot|ai)\b",
+    re.IGNORECASE,
+)
 _LETTERS = "abcdefghijklmnopqrstuvwxyz"
 
 
@@ -35,14 +49,42 @@ class Example(NamedTuple):
     utterance: str
 
 
+class Row(NamedTuple):
+    """What is learned of some words: the features they have, and the place of their category."""
+
+    buckets: np.ndarray
+    category: int
+
+
 def read_examples(path: Path) -> list[Example]:
     rows = (line.split("\t") for line in path.read_text("utf-8").splitlines() if line)
     return [Example(category, utterance) for category, utterance in rows]
 
 
+def read_patterns(path: Path) -> list[Example]:
+    """Sentences made of the patterns in a file.
+
+    `(one|another)` stands for one of the two, `{name}` for one of what is in the line `=name<TAB>one|another`.
+    """
+    rows = dict(line.split("\t") for line in path.read_text("utf-8").splitlines() if line.startswith("="))
+    words_of = {name[1:]: found.split("|") for name, found in rows.items()}
+    rng = random.Random(0)
+    lines = [one for one in read_examples(path) if not one.category.startswith("=")]
+    return [Example(one.category, _variant(one.utterance, words_of, rng)) for one in lines for _ in range(VARIANTS)]
+
+
+def _variant(pattern: str, words_of: Mapping[str, Sequence[str]], rng: random.Random) -> str:
+    """One of the sentences that a pattern stands for; a choice may hold names, and a name choices."""
+    while found := _CHOICE.search(pattern):
+        chosen = rng.choice(words_of[found[2]] if found[2] else found[1].split("|"))
+        pattern = pattern[: found.start()] + chosen + pattern[found.end() :]
+    return pattern
+
+
 def ordinary(held_out: bool) -> list[str]:
-    """The utterances of one part of chitchat, in an order of their own."""
-    found = [text for one in chitchat() if _is_held_out(one.id) == held_out for text in one.utterances]
+    """The utterances of one part of chitchat, in an order of their own, but for those that are to be found."""
+    texts = (text for one in chitchat() if _is_held_out(one.id) == held_out for text in one.utterances)
+    found = [text for text in texts if not _ASKS.search(text)]
     random.Random(0).shuffle(found)
     return found
 
@@ -51,15 +93,23 @@ def _is_held_out(id: str) -> bool:
     return int(sha256(id.encode()).hexdigest()[:8], 16) / 2**32 < HELD_OUT
 
 
-def train(examples: Sequence[Example], harmless: Iterable[str]) -> Classifier:
+def train(examples: Sequence[Example], harmless: Sequence[str]) -> Classifier:
+    """`harmless` are ordinary utterances. Some are learned, of more those that look dangerous then, and by the rest
+    the threshold is set: FALSE_ALARMS of them are above it."""
     rng = random.Random(0)
     told = [Example(one.category, text) for one in examples for text in (one.utterance, *_misspelt(one.utterance, rng))]
-    told += [Example(NONE, text) for text in harmless]
-    rows = [(buckets(part), CATEGORIES.index(one.category)) for one in told for part in _parts(one)]
-    weights, bias = _fitted([found for found, _ in rows], torch.tensor([category for _, category in rows]))
-    scale = weights.abs().amax(0) / 127
-    whole = (weights / scale).round().to(torch.int8)
-    return Classifier(whole.numpy(), scale.numpy(), bias.numpy(), THRESHOLD)
+    easy, more, rest = harmless[:EASY], harmless[EASY : EASY + MORE], harmless[EASY + MORE :][:TO_SET_BY]
+    rows = [_row(part, one.category) for one in told for part in _parts(one)]
+    rows += [_row(part, NONE) for text in easy for part in spans(text)]
+    first = _fitted(rows)
+    hard = [part for text in more for part in spans(text) if first.judge_part(part).margin > HARD]
+    found = _fitted(rows + [_row(part, NONE) for part in hard])
+    found.threshold = float(np.quantile([found.judge(text).margin for text in rest], 1 - FALSE_ALARMS))
+    return found
+
+
+def _row(part: Sequence[str], category: str) -> Row:
+    return Row(buckets(part).astype(np.int32), (*CATEGORIES, NONE).index(category))
 
 
 def _parts(example: Example) -> list[tuple[str, ...]]:
@@ -86,24 +136,29 @@ def _with_typo(text: str, rng: random.Random) -> str:
     )
 
 
-def _fitted(rows: Sequence[np.ndarray], categories: Tensor) -> tuple[Tensor, Tensor]:
-    """Weights (BUCKETS, categories) and bias of the logistic regression."""
-    features, back = _matrices(rows)
-    wanted = torch.nn.functional.one_hot(categories, len(CATEGORIES)).float()
+def _fitted(rows: Sequence[Row]) -> Classifier:
+    """The logistic regression, its weights in 8 bits."""
+    features, back = _matrices([row.buckets for row in rows])
+    categories = torch.tensor([row.category for row in rows])
+    wanted = torch.nn.functional.one_hot(
+        categories, len(CATEGORIES) + 1
+    ).float()  # the last one is NONE, which scores 0
     weights = torch.zeros(BUCKETS, len(CATEGORIES), requires_grad=True)
     bias = torch.zeros(len(CATEGORIES), requires_grad=True)
-    search = torch.optim.LBFGS([weights, bias], max_iter=80, history_size=8, line_search_fn="strong_wolfe")
+    search = torch.optim.LBFGS([weights, bias], max_iter=STEPS, history_size=8, line_search_fn="strong_wolfe")
 
     @torch.no_grad()
     def loss() -> Tensor:
-        likely = torch.log_softmax(features @ weights + bias, 1)
-        wrong = (likely.exp() - wanted) / len(rows)
+        likely = torch.log_softmax(torch.nn.functional.pad(features @ weights + bias, (0, 1)), 1)
+        wrong = ((likely.exp() - wanted) / len(rows))[:, :-1]
         weights.grad = back @ wrong + 2 * PENALTY * weights
         bias.grad = wrong.sum(0)
         return -(likely * wanted).sum() / len(rows) + PENALTY * (weights**2).sum()
 
     search.step(loss)
-    return weights.detach(), bias.detach()
+    scale = weights.detach().abs().amax(0) / 127
+    whole = (weights.detach() / scale).round().to(torch.int8)
+    return Classifier(whole.numpy(), scale.numpy(), bias.detach().numpy(), 0.0)
 
 
 def _matrices(rows: Sequence[np.ndarray]) -> tuple[Tensor, Tensor]:
@@ -124,18 +179,24 @@ def save(classifier: Classifier, path: Path) -> None:
 @click.option("--measure", is_flag=True, help="Measure the weights that are there on what they were not trained on.")
 def main(measure: bool) -> None:
     if not measure:
-        save(train(read_examples(EXAMPLES), ordinary(held_out=False)[:ORDINARY]), WEIGHTS)
+        examples = read_examples(EXAMPLES) + read_patterns(PATTERNS)
+        save(train(examples, ordinary(held_out=False)), WEIGHTS)
         return
     report(Classifier.load())
 
 
 def report(classifier: Classifier) -> None:
-    held_out = read_examples(HELD_OUT_EXAMPLES)
-    for kind in CATEGORIES:
-        found = [classifier.category_of(one.utterance) for one in held_out if one.category == kind]
+    """Prints what is found, of the held-out examples those only that are not word for word among what was learned."""
+    learned = {words(plain(one.utterance)) for one in read_examples(EXAMPLES)}
+    held_out = [one for one in read_examples(HELD_OUT_EXAMPLES) if words(plain(one.utterance)) not in learned]
+    judged = [(one.category, classifier.category_of(one.utterance)) for one in held_out]
+    for kind in (*CATEGORIES, NONE):
+        found = [name for category, name in judged if category == kind]
         click.echo(
             f"{kind:10} {len(found):4} held out, {sum(map(bool, found)):4} found, {found.count(kind):4} as {kind}"
         )
+    dangers = [name for category, name in judged if category != NONE]
+    click.echo(f"{sum(map(bool, dangers)) / len(dangers):.1%} of what is to be found")
     said = ordinary(held_out=True)
     caught = [(name, text) for text in said if (name := classifier.category_of(text))]
     click.echo(f"chitchat: {len(said)} held out, {len(caught)} caught")

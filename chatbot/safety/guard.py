@@ -23,6 +23,7 @@ _GOES_ALONG = re.compile(
     r"|^(?:why|why not|how|what now|so what|i will|i did|i do|i mean it|i am serious|it hurts|help|help me)$"
 )
 _LONGEST_ALONG = 12  # words
+_CHILD = 3.0  # nats: an age alone is some of them
 _LONGEST_AGE = 200  # characters of an utterance that tells an age
 
 
@@ -64,7 +65,8 @@ def _of_a_child(judge: Classifier, utterance: str, context: Sequence[str]) -> st
     """`minor` where somebody flirts who has told an age below 18 before."""
     theirs = context[-2::-2]  # the person and the chatbot speak in turn
     ages = [earlier for earlier in theirs if len(earlier) < _LONGEST_AGE and "age" in phrases_in(_plain_words(earlier))]
-    return "minor" if any(judge.category_of(f"{age}, {utterance}") == "minor" for age in ages) else None
+    verdicts = [judge.judge(f"{age}, {utterance}") for age in ages]
+    return "minor" if any(one.category == "minor" and one.margin > _CHILD for one in verdicts) else None
 
 
 def _goes_along(utterance: str) -> bool:
