@@ -19,6 +19,7 @@ import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from textwrap import shorten
 
 import click
 import socketio
@@ -27,6 +28,7 @@ from chatbot.client import ChatClient
 
 _CHATBOT = Path(sys.executable).with_name("chatbot")
 _SEED = "1"
+_SHOWN = 70  # characters of an answer now; they are long
 
 
 def talked(utterance: str) -> str:
@@ -101,11 +103,13 @@ def answers(utterances: list[str]) -> dict[str, dict[str, str]]:
 
 def rows(now: dict[str, dict[str, str]], before: dict[str, dict[str, str]]) -> Iterator[str]:
     """The lines of a table; answers that are the same on all channels are written once."""
-    yield "| utterance | before: `talk` | before: websocket | before: /v1 | before: Rasa | now, on all channels |"
+    yield "| utterance | before: `talk` | before: websocket | before: `/v1` | before: Rasa | now, on all channels |"
     yield "|---|---|---|---|---|---|"
     for said, by_channel in now.items():
-        new = " / ".join(dict.fromkeys(by_channel.values()))
-        yield f"| {said} | {' | '.join(before.get(said, {}).values())} | {new} |"
+        answers_now = " / ".join(
+            shorten(text, _SHOWN, placeholder=" ...") for text in dict.fromkeys(by_channel.values())
+        )
+        yield f"| {said} | {' | '.join(before.get(said, {}).values())} | {answers_now} |"
 
 
 @click.command()
