@@ -1,4 +1,4 @@
-"""`chatbot train`, `word2vec`, `judges`, `evaluate`, `adversuc`, `results`, and those of training.retrain_commands."""
+"""`chatbot train`, `word2vec`, `judges`, `evaluate`, `adversuc`, `results`, and those of two files more."""
 
 from dataclasses import replace
 from functools import partial
@@ -9,6 +9,7 @@ import click
 
 from data.commands import prepare
 from data.errors import UserError, told_to_user
+from training.blind.commands import commands as blind
 from training.retrain_commands import commands as retraining
 
 if TYPE_CHECKING:
@@ -271,5 +272,6 @@ commands: dict[str, click.Command] = {
     "judges": judges,
     "adversuc": adversuc,
     "results": results,
+    **blind,
     **retraining,
 }

@@ -108,12 +108,18 @@ def _prepared(folder: Path) -> Iterator[list[Tokens]]:
 
 
 def _read(corpus: Path, on_bad: Callable[[str, str], None]) -> Iterator[list[Tokens]]:
+    dropped = Counter[str]()
+    for dialogue in raw_dialogues(corpus, on_bad):
+        yield from map(list, clean(dialogue, dropped))
+
+
+def raw_dialogues(corpus: Path, on_bad: Callable[[str, str], None]) -> Iterator[Dialogue]:
+    """Every dialogue of a corpus as it is written there. `on_bad(name, reason)` hears of what cannot be read."""
     reader, dropped = DialogueReader(), Counter[str]()
     for document in Corpus([corpus], on_bad).documents():
         try:
             for one in reader.read(document):
-                for dialogue in [one] if isinstance(one, Dialogue) else one.dialogues(dropped):
-                    yield from map(list, clean(dialogue, dropped))
+                yield from [one] if isinstance(one, Dialogue) else one.dialogues(dropped)
         except DocumentError as error:
             on_bad(document.name, str(error))
     for name, reason in reader.left_over():

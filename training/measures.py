@@ -1,16 +1,14 @@
-"""What can be said of replies by their words alone, and how sure it is: pure functions, no model."""
+"""What can be said of replies by their words alone: pure functions, no model."""
 
 from collections import Counter
-from collections.abc import Callable, Hashable, Iterable, Sequence
-from typing import Any, NamedTuple
-
-import numpy as np
+from collections.abc import Hashable, Iterable, Sequence
 
 from chatbot.dullness import is_dull as is_dull
 from chatbot.dullness import words as words
+from chatbot.estimates import Estimate as Estimate
+from chatbot.estimates import estimate as estimate
 
 REPEATED_WORDS = 3  # a run of as many words that a reply says twice
-RESAMPLES = 1_000
 
 
 def is_repeat(reply: str, context: Iterable[str]) -> bool:
@@ -43,38 +41,6 @@ def shares(lists: Sequence[Sequence[Hashable]]) -> list[float]:
     """
     counts = Counter(item for items in lists for item in items)
     return [sum(1 / counts[item] for item in items) for items in lists]
-
-
-class Estimate(NamedTuple):
-    """A figure and its 95 % interval; the interval is None where there is but one dialogue."""
-
-    value: float
-    interval: tuple[float, float] | None
-
-
-def estimate(
-    counted: Sequence[float] | np.ndarray,
-    of: Sequence[float] | np.ndarray,
-    dialogues: Sequence[int] | np.ndarray,
-    scale: Callable[[Any], Any] = float,
-) -> Estimate | None:
-    """`scale` of sum(counted) / sum(of), each given a response or reply; `dialogues` names the dialogue of each.
-
-    Responses of one dialogue are alike, so it is dialogues that are drawn anew, with replacement, RESAMPLES times; the
-    middle 95 % of the figures is the interval (Efron's percentile bootstrap). None where `of` sums to nothing.
-    """
-    _, place = np.unique(dialogues, return_inverse=True)
-    counted, of = np.bincount(place, weights=counted), np.bincount(place, weights=of)  # (D,)
-    if not of.sum():
-        return None
-    value = float(scale(counted.sum() / of.sum()))
-    if len(of) < 2:
-        return Estimate(value, None)
-    random = np.random.default_rng(0)
-    drawn = (random.integers(0, len(of), len(of)) for _ in range(RESAMPLES))
-    figures = [float(scale(counted[chosen].sum() / of[chosen].sum())) for chosen in drawn]
-    low, high = np.percentile(figures, (2.5, 97.5))
-    return Estimate(value, (float(low), float(high)))
 
 
 def most_frequent(texts: Iterable[str]) -> str:
