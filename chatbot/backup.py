@@ -15,10 +15,12 @@ from typing import Any
 
 from sqlalchemy import Connection, Select, Table, delete, func, insert, select, text
 
-from chatbot.history import Conversation, DatabaseError, History, HistoryError, Turn, open_history
+from chatbot.history import Base, Conversation, DatabaseError, History, HistoryError, Turn, open_history
+from chatbot.judgements import StoredJudgement
 from chatbot.keys import ApiKey
 
-TABLES = ApiKey.metadata.sorted_tables  # what is pointed at comes before what points there
+_BESIDE = (ApiKey, StoredJudgement)  # named, so that the tables of their modules are known
+TABLES = Base.metadata.sorted_tables  # what is pointed at comes before what points there
 _ROWS = 1_000  # copied at once
 
 

@@ -899,7 +899,7 @@ def _completed(reply_id: str, turn: Row[Any], reply: FinishedReply) -> tuple[str
 
 
 def _unanswered(session: Session, conversation: Conversation, reply_id: str, message_id: str | None) -> Unanswered:
-    message, *earlier = _ancestors(session, message_id, CONTEXT_TURNS + 1)
+    message, *earlier = ancestors(session, message_id, CONTEXT_TURNS + 1)
     state = earlier[0].state if earlier else None
     return Unanswered(
         user_id=conversation.user_id,
@@ -940,13 +940,13 @@ def _to_review(*what: Any) -> Any:
 
 
 def _review(session: Session, turn: Turn, conversation: Conversation) -> Review:
-    before = [(above.speaker, above.text) for above in _ancestors(session, turn.parent_id, REVIEW_TURNS) if above.text]
+    before = [(above.speaker, above.text) for above in ancestors(session, turn.parent_id, REVIEW_TURNS) if above.text]
     return Review(
         conversation.user_id, conversation.id, turn.id, turn.text, turn.checkpoint, turn.created_at, tuple(before[::-1])
     )
 
 
-def _ancestors(session: Session, lowest: str | None, count: int) -> Sequence[Any]:
+def ancestors(session: Session, lowest: str | None, count: int) -> Sequence[Any]:
     """Speaker, text and checkpoint of the turn `lowest` and those above it, nearest first, and the second one's state.
 
     The cost depends on `count`, never on the length of the conversation.

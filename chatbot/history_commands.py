@@ -84,6 +84,21 @@ def export(database: str | None, user_id: str | None, out: Path | None) -> None:
                 file.write(json.dumps(dialogue, ensure_ascii=False) + "\n")
 
 
+@history.command("export-judgements")
+@click.option("--out", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE", help="Instead of the screen.")
+@_database
+def export_judgements(database: str | None, out: Path | None) -> None:
+    """What the operator marked on the page for judging, a turn a line, as training/judgements.jsonl.xz holds it.
+
+    Only of conversations that may be learned from.
+    """
+    from chatbot.judgements import Judgements
+
+    with _open(database) as stored, _writing(out) as file:
+        for record in Judgements(stored).records():
+            file.write(json.dumps(record, ensure_ascii=False) + "\n")
+
+
 @history.command()
 @_conversation
 @_database

@@ -15,7 +15,9 @@ from sqlalchemy import inspect, select
 from chatbot.backup import TABLES
 from chatbot.history import FinishedReply, History, open_history
 from chatbot.history_commands import history as history_command
+from chatbot.judgements import Judgements
 from chatbot.keys import Keys
+from chatbot.ssa import Mark
 from tests.postgres import Postgres
 
 
@@ -39,9 +41,12 @@ def filled(history: History) -> Iterator[History]:
         conversation = history.create_conversation(user, title, learn=True).id
         for text in ("Hello ☃", "And\non"):
             accepted = history.add_message(user, conversation, str(uuid.uuid4()), text)
-            ended = FinishedReply(f"{text}?", "completed", "first", b"\x00\x01", b"\xff\x00")
+            ended = FinishedReply(
+                f"{text}?", "completed", "first", b"\x00\x01", b"\xff\x00", candidates=[{"text": f"{text}?"}]
+            )
             history.finish_reply(conversation, accepted.reply_id, ended)
             history.set_feedback(user, conversation, accepted.reply_id, -1, "Better.")
+            Judgements(history).keep(accepted.reply_id, [Mark(True, False)])
         history.edit_message(user, conversation, accepted.message_id, str(uuid.uuid4()), "Or so")
     return history
 

@@ -232,8 +232,8 @@ def test_tries_are_limited_even_for_the_right_token_and_by_address(stranger: Fla
     assert answer.status_code == 303
 
 
-READS = ["overview", "dullness", "reviews", "runs", "models"]
-CHANGES = ["sign-out", "better", "leave-out", "retrain", "stop", "promote", "rollback"]
+READS = ["overview", "dullness", "reviews", "judging", "judged", "runs", "models"]
+CHANGES = ["sign-out", "better", "leave-out", "judge", "retrain", "stop", "promote", "rollback"]
 
 
 def test_every_route_is_behind_the_token(app: Flask, stranger: FlaskClient) -> None:

@@ -25,6 +25,7 @@ from data.vocabulary import Vocabulary
 from web.admin import SESSION_SECONDS, Sessions, admin_token
 from web.config import Settings
 from web.conversations import ConversationService
+from web.judging import JudgingRoutes
 from web.operator_protocol import (
     COOKIE,
     CSRF_HEADER,
@@ -35,6 +36,7 @@ from web.operator_protocol import (
     Dullness,
     DullReplies,
     DullWindow,
+    Judge,
     OfReview,
     Opinion,
     Overview,
@@ -74,19 +76,24 @@ class Operator:
         self.settings = settings
         self.sessions = Sessions(admin_token())
         self.retraining = Retraining(settings.database)
+        self.judging = JudgingRoutes(service.history)
         self._routes = Blueprint("operator", __name__, url_prefix="/operator")
 
     def register(self, app: Flask) -> None:
         self._routes.add_url_rule("", "page", self._page)
+        self._routes.add_url_rule("/judging", "judging_page", self._judging_page)
         self._routes.add_url_rule("/sign-in", "sign_in", self._sign_in, methods=["POST"])
         self._get("overview", self._overview)
         self._get("dullness", self._dullness)
         self._get("reviews", self._reviews)
+        self._get("judging", self.judging.next)
+        self._get("judged", self.judging.judged)
         self._get("runs", self._runs)
         self._get("models", self._models)
         self._post("sign-out", Nothing, self._sign_out)
         self._post("better", Better, self._better)
         self._post("leave-out", OfReview, self._leave_out)
+        self._post("judge", Judge, self.judging.judge)
         self._post("retrain", Retrain, self._retrain)
         self._post("stop", Nothing, self._stop)
         self._post("promote", Promote, self._promote)
@@ -115,6 +122,10 @@ class Operator:
 
     def _page(self) -> ResponseReturnValue:
         return render_template("operator.html", csrf=self._csrf())
+
+    def _judging_page(self) -> ResponseReturnValue:
+        csrf = self._csrf()
+        return render_template("judging.html" if csrf else "operator.html", csrf=csrf)
 
     def _sign_in(self) -> ResponseReturnValue:
         try:

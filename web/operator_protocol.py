@@ -1,9 +1,10 @@
 """What the operator's page, or a script in its place, sends under /operator, and what it is told."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, model_validator
 
+from chatbot.judgements import OTHERS
 from web.protocol import Id, Lenient, Moment, Payload, Sent, Utterance
 
 COOKIE = "operator"  # of who has signed in
@@ -24,6 +25,25 @@ class Better(OfReview):
     """What the reply should have been."""
 
     better_text: Annotated[Utterance, AfterValidator(str.strip)]
+
+
+class MarkOf(Payload):
+    """What is specific is sensible too."""
+
+    sensible: bool
+    specific: bool
+
+    @model_validator(mode="after")
+    def _fit(self) -> Self:
+        if self.specific and not self.sensible:
+            raise ValueError("what is specific is sensible too")
+        return self
+
+
+class Judge(OfReview):
+    """The marks of the replies of a turn, in the order in which they were shown."""
+
+    marks: Annotated[list[MarkOf], Field(min_length=1, max_length=OTHERS + 1)]
 
 
 class Retrain(Payload):
@@ -109,6 +129,47 @@ class Reviews(Sent):
     reviews: list[Review]
     to_review: int
     private: int
+
+
+class ToJudge(Sent):
+    """What was said before a turn, and what might be said there: the reply and some of its candidates, shuffled."""
+
+    reply_id: Id
+    context: list[SaidBefore]
+    candidates: list[str]
+
+
+class Judging(Sent):
+    """A turn to judge, if there is one, and how many there are of the last thousand replies."""
+
+    turn: ToJudge | None
+    left: int
+
+
+class Share(Sent):
+    """From 0 to 1, with its 95 % interval, which one context alone does not give."""
+
+    value: float
+    low: float | None
+    high: float | None
+
+
+class JudgedReplies(Sent):
+    """Of a checkpoint the replies that were given, or others of their candidates."""
+
+    checkpoint: str
+    kind: Literal["given", "candidate"]
+    contexts: int
+    replies: int
+    sensible: Share
+    specific: Share
+    ssa: Share
+
+
+class Judged(Sent):
+    """The checkpoint that was judged last comes first."""
+
+    systems: list[JudgedReplies]
 
 
 class Run(Sent):

@@ -1,27 +1,12 @@
 // The operator's page: asks for figures again and again, shows them, and sends what the operator decides.
 // Whatever people or the model wrote goes in as text nodes; nothing of it is ever parsed.
+import { ask, tell } from "./asking.js";
 import { arrange, askFirst, drawn, element } from "./elements.js";
 
 const $ = (id) => document.getElementById(id);
-const CSRF = document.querySelector("meta[name=csrf-token]").content;
 const OFTEN = 2_000; // ms: what a retraining is doing
 const SELDOM = 60_000; // ms: what adds up slowly
 const ENDED = new Set(["none", "ended", "stopped", "failed"]);
-
-// --- asking
-
-async function request(name, options) {
-  const answer = await fetch(`/operator/api/${name}`, options).catch(() => null);
-  if (answer?.status === 401) location.reload(); // to the sign-in form
-  const body = await answer?.json().catch(() => null);
-  if (!answer?.ok || !body) throw new Error(body?.error?.message ?? "The server does not answer; this goes on once it does.");
-  return body;
-}
-
-const ask = (name) => request(name);
-
-const tell = (name, body = {}) =>
-  request(name, { method: "POST", headers: { "Content-Type": "application/json", "X-CSRF-Token": CSRF }, body: JSON.stringify(body) });
 
 let saying = 0;
 
