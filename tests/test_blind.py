@@ -162,6 +162,7 @@ def test_equal_texts_are_one_reply_of_all_who_gave_it(talker: Any) -> None:
     contexts = [context(1, "Me too.", "I am tired."), context(2, "Why?", "I am happy.")]
     checkpoint = type("Named", (), {"id": "hred-one"})
     pile = make_pile({"one": checkpoint}, contexts, [], 0, unshown)  # type: ignore[dict-item]
+    assert [len(item.candidates) for item in pile.items] == [2, 3]
     first, second = ({one.text: one.systems for one in item.candidates} for item in pile.items)
     assert first == {"Me too.": (PERSON, "one"), "Why?": (STRANGER,)}
     assert second == {"Why?": (PERSON,), "Me too.": (STRANGER,), "No.": ("one",)}
