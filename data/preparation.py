@@ -333,6 +333,7 @@ def _write_splits(
         for place, split in enumerate(SPLITS)
     }
     _write_stores(scratch, folder, masks, final, report)
+    _write_sources(scratch, folder, masks)
 
 
 def _tally(scratch: Scratch, first: np.ndarray, report: Report) -> None:
@@ -383,6 +384,14 @@ def _write_stores(
         store = TokenStore.open(folder / kind / split)
         sizes = {"dialogues": len(store), "utterances": len(store.utterances) - 1, "tokens": len(store.tokens)}
         report.splits.setdefault(kind, {})[split] = sizes
+
+
+def _write_sources(scratch: Scratch, folder: Path, masks: dict[tuple[str, str], np.ndarray]) -> None:
+    """Which corpus each dialogue is of, by its place among the names of all."""
+    sources = np.frombuffer(scratch.source_of, np.uint16)
+    for (kind, split), mask in masks.items():
+        np.save(folder / kind / split / "sources.npy", sources[mask])
+    (folder / "sources.json").write_text(json.dumps(list(scratch.sources)), encoding="utf-8")
 
 
 def _paths_of(sources: Sequence[str]) -> list[Path]:

@@ -1,8 +1,9 @@
 """The memory-mapped token store: dialogues of any number, opened in no time and never read whole.
 
 A folder of .npy files: `tokens.npy`, the ids of all utterances end to end; `utterances.npy`, where each utterance
-begins in it; `dialogues.npy`, where each dialogue begins among the utterances; and, where they do not all weigh the
-same, `weights.npy`, how much each utterance counts as a response. Knows no words, only ids.
+begins in it; `dialogues.npy`, where each dialogue begins among the utterances; where they do not all weigh the same,
+`weights.npy`, how much each utterance counts as a response; and, where it is known, `sources.npy`, which corpus each
+dialogue is of. Knows no words, only ids.
 """
 
 from collections.abc import Iterable
@@ -14,6 +15,7 @@ from types import TracebackType
 import numpy as np
 
 _PARTS = ("tokens", "utterances", "dialogues")
+_OPTIONAL_PARTS = ("weights", "sources")
 
 
 class StoreError(ValueError):
@@ -25,24 +27,25 @@ class TokenStore:
     """`tokens` (T,), `utterances` (U + 1,) offsets into them, `dialogues` (D + 1,) offsets into the utterances.
 
     `weights` (U,), or None where every response counts 1: at 0 an utterance is context and nothing else, below 0 it is
-    a response not to be given.
+    a response not to be given. `sources` (D,) are numbers of corpora, or None where that is not known.
     """
 
     tokens: np.ndarray
     utterances: np.ndarray
     dialogues: np.ndarray
     weights: np.ndarray | None = None
+    sources: np.ndarray | None = None
 
     @classmethod
     def open(cls, folder: Path) -> "TokenStore":
         """Raises StoreError where the folder holds no store or a broken one."""
         try:
             parts = [_mapped(Path(folder) / f"{part}.npy") for part in _PARTS]
-            weights = Path(folder) / "weights.npy"
-            parts += [_mapped(weights)] if weights.is_file() else []
+            files = [Path(folder) / f"{part}.npy" for part in _OPTIONAL_PARTS]
+            parts_or_none = [_mapped(file) if file.is_file() else None for file in files]
         except (OSError, ValueError) as error:
             raise StoreError(f"{folder} is not a prepared corpus; make one with `chatbot prepare`.") from error
-        store = cls(*parts)
+        store = cls(*parts, *parts_or_none)
         if not store._is_whole():
             raise StoreError(f"{folder} is damaged; make it again with `chatbot prepare`.")
         return store
@@ -56,6 +59,7 @@ class TokenStore:
             and self.utterances[-1] == len(self.tokens)
             and self.dialogues[-1] == len(self.utterances) - 1
             and (self.weights is None or self.weights.shape == (len(self.utterances) - 1,))
+            and (self.sources is None or self.sources.shape == (len(self.dialogues) - 1,))
         )
 
     def __len__(self) -> int:
@@ -95,7 +99,8 @@ class TokenStore:
         dialogues = [self[place] for place in range(first, len(self), 2)]
         utterances = [utterance for dialogue in dialogues for utterance in dialogue]
         tokens = np.concatenate([self.tokens[:0], *utterances])
-        return TokenStore(tokens, _offsets(map(len, utterances)), _offsets(map(len, dialogues)))
+        sources = None if self.sources is None else self.sources[first::2]
+        return TokenStore(tokens, _offsets(map(len, utterances)), _offsets(map(len, dialogues)), sources=sources)
 
 
 def _mapped(path: Path) -> np.ndarray:

@@ -59,10 +59,11 @@ def test_a_store_without_weights_has_none(tmp_path: Path) -> None:
     assert store.responses == 3
 
 
-def test_weights_that_do_not_fit_the_utterances_are_damage(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("part", "kind"), [("weights", np.float32), ("sources", np.uint16)])
+def test_weights_and_sources_that_do_not_fit_are_damage(tmp_path: Path, part: str, kind: type) -> None:
     with StoreWriter(tmp_path / "store") as writer:
         writer.extend(np.arange(5), np.ones(5, int), np.array([3, 2]))
-    np.save(tmp_path / "store" / "weights.npy", np.ones(4, np.float32))
+    np.save(tmp_path / "store" / f"{part}.npy", np.ones(4, kind))
     with pytest.raises(StoreError, match="damaged"):
         TokenStore.open(tmp_path / "store")
 

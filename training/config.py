@@ -70,6 +70,7 @@ class StageConfig:
     final_learning_rate: Positive = 5e-5  # reached along a cosine
     warmup_steps: Annotated[int, Field(ge=0, strict=True)] = 100
     clip_norm: Positive = 1.0
+    substitute: bool = False  # other names, towns, jobs, ... in `written`, anew each epoch: see training.substitution
     openings: bool = False  # a dialogue's first utterance is learned as well, from a zero state (paper, section 3)
     carry_state: bool = False  # over a long dialogue's windows: truncated back-propagation (Williams & Peng, 1990)
     word_dropout: Share = 0.0  # this and the next five: see training.objective.Objective

@@ -29,6 +29,7 @@ from training.config import StageConfig
 from training.curves import RECALL, draw_curves
 from training.objective import Losses, Objective, cross_entropy, own_replies
 from training.resuming import add_row, go_through, load_latest, save_latest
+from training.substitution import Substitution
 
 OVER_OWN = "response_above_own_reply"  # in `metrics.jsonl`, where the stage learns from replies of the model's own
 
@@ -55,6 +56,8 @@ class Position:
 class Stage:
     """Trains `model` on `train`, judged by `validation`, in `folder`; resumes from what the folder holds.
 
+    With a `substitution` some words of `train` are others at each epoch.
+
     Raises ValueError where the folder holds a run of another network or the corpus has no response to learn from.
     """
 
@@ -69,10 +72,12 @@ class Stage:
         folder: Path,
         precision: Choice,
         seed: int,
+        substitution: Substitution | None = None,
     ) -> None:
         self.name, self.config, self.model, self.vocabulary = name, config, model, vocabulary
         self.train, self.validation = train, validation
         self.folder, self.precision, self.seed = folder, chosen(precision), seed
+        self.substitution = substitution
         self.objective = Objective(
             config.word_dropout,
             config.context_dropout,
@@ -130,7 +135,10 @@ class Stage:
         """Batches from where the stage stands to where it ends; each epoch's order follows from the seed alone."""
         while not self._is_finished():
             order = np.random.default_rng((self.seed, self.position.epoch))
-            for batch in _cut(self.train, self.config, order, skip=self.position.batch):
+            train = self.train
+            if self.substitution is not None:
+                train = self.substitution.view(train, self.seed, self.position.epoch)
+            for batch in _cut(train, self.config, order, skip=self.position.batch):
                 yield batch
                 if self._is_finished():
                     return

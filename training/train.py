@@ -23,6 +23,7 @@ from data.word_vectors import embeddings_for, load_word_vectors
 from training.adversarial import AdversarialStage
 from training.config import AdversarialConfig, CorpusConfig, Recipe, StageConfig
 from training.loop import Stage
+from training.substitution import Substitution
 from training.word2vec import train_word2vec
 
 _TOO_FEW = {"dialogues": "dialogues of three utterances or more", "pairs": "pairs"}
@@ -43,6 +44,8 @@ def train(recipe: Recipe, console: Console) -> Path:
                 f"{prepared} holds too few {_TOO_FEW[need]} to learn from and be judged by; "
                 f'prepare more, or name another corpus than "{need}" in the recipe.'
             )
+    if any(stage.substitute for stage in (recipe.pretrain, recipe.train) if stage is not None):
+        Substitution.of(prepared, vocabulary)  # or say at once that it cannot be done
     _begin(recipe.run, vocabulary)
     torch.manual_seed(recipe.seed)
     model = _first_model(recipe, vocabulary, console)
@@ -144,7 +147,9 @@ def _run_stage(
     name: str, corpus: str, config: StageConfig, model: HRED, vocabulary: Vocabulary, recipe: Recipe, console: Console
 ) -> HRED:
     learned, judged = _stores(recipe.corpus, corpus)
-    stage = Stage(name, config, model, vocabulary, learned, judged, recipe.run / name, recipe.precision, recipe.seed)
+    substitution = Substitution.of(recipe.corpus.prepared, vocabulary) if config.substitute else None
+    folder = recipe.run / name
+    stage = Stage(name, config, model, vocabulary, learned, judged, folder, recipe.precision, recipe.seed, substitution)
     return stage.run(console)
 
 
