@@ -14,15 +14,19 @@ from chatbot.checkpoint import Checkpoint
 from chatbot.engine import ChatEngine
 from chatbot.history import FinishedReply, dialogues, open_history
 from chatbot.reply import GREEDY, DecodingConfig, ReplyRequest
+from chatbot.safety import wording
 from chatbot.safety.answers import HELP, answer, last_category
+from chatbot.safety.classifier import CATEGORIES, Classifier, classifier
 from chatbot.safety.guard import Guard, category_of
 from chatbot.safety.languages import is_foreign
+from chatbot.safety.network import Network
 from chatbot.safety.wording import plain, words
 from chatbot.shelf import SHIPPED
 from data.vocabulary import Vocabulary
 from tests.clients import ServerProcess, WireClient
 from tests.tiny_checkpoint import tiny_checkpoint
 from training.lessons import of_log, read_logs
+from training.safety import EXAMPLES, read_examples
 
 CHATBOT = str(Path(sys.executable).with_name("chatbot"))
 
@@ -91,6 +95,34 @@ def test_what_the_model_must_not_answer_is_found(category: str, utterance: str) 
 )
 def test_what_only_sounds_like_it_is_left_to_the_model(utterance: str) -> None:
     assert category_of(utterance) is None
+
+
+def test_the_shipped_weights_learned_these_examples_with_the_features_of_this_code() -> None:
+    assert classifier().seen == classifier().fingerprint(read_examples(EXAMPLES))
+
+
+def test_another_feature_or_category_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = classifier().fingerprint([("none", "my battery died")])
+    assert classifier().fingerprint([("suicide", "my battery died")]) != before
+    monkeypatch.setitem(wording.SHORTHAND, "battery", ("accumulator",))
+    assert classifier().fingerprint([("none", "my battery died")]) != before
+
+
+def test_no_example_has_two_categories() -> None:
+    categories: dict[tuple[str, ...], set[str]] = {}
+    for category, utterance in read_examples(EXAMPLES):
+        categories.setdefault(words(plain(utterance)), set()).add(category)
+    assert [said for said, found in categories.items() if len(found) > 1] == []
+
+
+def test_a_classifier_is_kept_and_loaded(tmp_path: Path) -> None:
+    network = Network(4, 8, len(CATEGORIES) + 1)
+    saved = Classifier(network, ["die", "tea", "0-17"], threshold=1.5, seen="x")
+    saved.save(tmp_path / "weights.safetensors")
+    loaded = Classifier.load(tmp_path / "weights.safetensors")
+    assert (loaded.words, loaded.threshold, loaded.seen) == (["die", "tea", "0-17"], 1.5, "x")
+    for text in ("i want to die", "sixteen teas", "I am 16"):
+        assert loaded.judge(text).margin == pytest.approx(saved.judge(text).margin, abs=0.05)
 
 
 def test_words_are_read_however_they_are_typed() -> None:

@@ -6,39 +6,55 @@ python -m training.safety --measure    # how much it finds of examples.test.tsv 
 
 import random
 import re
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from hashlib import sha256
+from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
 
 import click
 import numpy as np
 import torch
-from safetensors.numpy import save_file
-from torch import Tensor
+from torch.nn.functional import cross_entropy
 
-from chatbot.safety.classifier import BUCKETS, CATEGORIES, NONE, WEIGHTS, Classifier, buckets
-from chatbot.safety.wording import plain, spans, words
+from chatbot.checkpoint import load_checkpoint
+from chatbot.safety.classifier import CATEGORIES, NONE, WEIGHTS, Classifier
+from chatbot.safety.features import PIECES, SIZES, Features, pieces_of
+from chatbot.safety.network import Network
+from chatbot.safety.wording import plain, stretches, words
 from data.formats.corpora import chitchat, written
+from data.word_vectors import GLOVE_PACKAGE, load_word_vectors
 
 EXAMPLES = WEIGHTS.with_name("examples.train.tsv")
-PATTERNS = WEIGHTS.with_name("patterns.train.tsv")
 HELD_OUT_EXAMPLES = WEIGHTS.with_name("examples.test.tsv")
-EASY, MORE, TO_SET_BY = 6_000, 50_000, 8_000  # ordinary utterances, for what `train` says
-HARD = -3.0  # the margin above which an ordinary utterance is worth learning
-FALSE_ALARMS = 1 / 280  # among them as many that are none
-STEPS = 80
+TO_SET_BY = 16_000  # ordinary utterances that set the threshold and are not learned
+FALSE_ALARMS = 1 / 440  # of them that are above it; one in seven of those rightly
+WORDS, SIZE = 16_000, 80  # that have vectors, and the numbers in each
+EPOCHS = 11
+ORDINARY, SAID = 8_000, 5_000  # utterances of an epoch
+LOOKS = (2, 5)  # after these epochs the ordinary utterances are looked for that seem dangerous
+HARD, HARDEST = -4.0, 6_000  # the margin above which they do, and how many are learned in each epoch from then on
+BATCH = 64
+LEARNING_RATES = (2e-2, 4e-3, 2e-3)  # of the second opinion, the vectors, and the rest
+WEIGHT = 3.0  # of a danger, where a harmless utterance weighs 1
+TYPO, DROPPED, BESIDE = 0.4, 0.03, 0.1  # how often an example has a typo, a word is left out, a harmless text beside it
 HELD_OUT = 0.1  # of chitchat's dialogues
-TYPOS = 2  # misspelt copies of each example
-VARIANTS = 40  # of each pattern
-PENALTY = 5e-7
-_CHOICE = re.compile(r"\(([^()]*)\)|\{(\w+)\}")
 # Of chitchat's utterances those that ask what the classifier is to find.
 _ASKS = re.compile(
     r"\b(?:are|r) (?:you|u) (?:an? |really |actually |even )*"
     r"(?:human|bot|robot|real|person|computer|ai|machine|program)\b"
     r"|\bhow old (?:are|r) (?:you|u)\b|\byour age\b"
     r"|\b(?:is this|talking to|you're|you are) an? (?:bot|human|robot|ai)\b",
+    re.IGNORECASE,
+)
+# What may ask it, and is not learned as harmless.
+_MAY_ASK = re.compile(
+    r"\b(?:anyone|anybody|someone|somebody) (?:out |still |else |even )?(?:there|here)\b"
+    r"|\b(?:are|r) (?:you|u) (?:a |an |still |even )?"
+    r"(?:there|girl|boy|guy|man|woman|male|female|alive|fake|siri|alexa)\b"
+    r"|\b(?:talk\w*|speak\w*|chat\w*) (?:to|with) (?:an? )?(?:real|human|computer|machine|ro?bot|ai|people|person)\b"
+    r"|\b(?:chat ?bot|this bot|the bot|turing)\b|\byou(?:'re| are|r)? (?:really |not |so )?(?:real|a bot|a robot)\b",
     re.IGNORECASE,
 )
 _CARES = re.compile(
@@ -55,35 +71,15 @@ class Example(NamedTuple):
 
 
 class Row(NamedTuple):
-    """What is learned of some words: the features they have, and the place of their category."""
+    """What is learned of some words, and the place of their category."""
 
-    buckets: np.ndarray
+    features: Features
     category: int
 
 
 def read_examples(path: Path) -> list[Example]:
     rows = (line.split("\t") for line in path.read_text("utf-8").splitlines() if line)
     return [Example(category, utterance) for category, utterance in rows]
-
-
-def read_patterns(path: Path) -> list[Example]:
-    """Sentences made of the patterns in a file.
-
-    `(one|another)` stands for one of the two, `{name}` for one of what is in the line `=name<TAB>one|another`.
-    """
-    rows = dict(line.split("\t") for line in path.read_text("utf-8").splitlines() if line.startswith("="))
-    words_of = {name[1:]: found.split("|") for name, found in rows.items()}
-    rng = random.Random(0)
-    lines = [one for one in read_examples(path) if not one.category.startswith("=")]
-    return [Example(one.category, _variant(one.utterance, words_of, rng)) for one in lines for _ in range(VARIANTS)]
-
-
-def _variant(pattern: str, words_of: Mapping[str, Sequence[str]], rng: random.Random) -> str:
-    """One of the sentences that a pattern stands for; a choice may hold names, and a name choices."""
-    while found := _CHOICE.search(pattern):
-        chosen = rng.choice(words_of[found[2]] if found[2] else found[1].split("|"))
-        pattern = pattern[: found.start()] + chosen + pattern[found.end() :]
-    return pattern
 
 
 def ordinary(held_out: bool) -> list[str]:
@@ -105,32 +101,83 @@ def _is_held_out(id: str) -> bool:
 
 
 def train(examples: Sequence[Example], harmless: Sequence[str], said: Sequence[str]) -> Classifier:
-    """`harmless` are ordinary utterances. Some are learned, of more those that look dangerous then, and by the rest
-    the threshold is set: FALSE_ALARMS of them are above it. Those `said` to a chatbot are learned, too."""
+    """`harmless` are ordinary utterances, and `said` such as people say to a chatbot. Of both some are learned in each
+    epoch, and those that look dangerous. Harmless ones that are not learned set the threshold: FALSE_ALARMS of them
+    are above it."""
     rng = random.Random(0)
-    told = [Example(one.category, text) for one in examples for text in (one.utterance, *_misspelt(one.utterance, rng))]
-    easy, more, rest = harmless[:EASY], harmless[EASY : EASY + MORE], harmless[EASY + MORE :][:TO_SET_BY]
-    rows = [_row(part, one.category) for one in told for part in _parts(one)]
-    rows += [_row(part, NONE) for text in (*easy, *said) for part in spans(text)]
-    first = _fitted(rows)
-    hard = [part for text in more for part in spans(text) if first.judge_part(part).margin > HARD]
-    found = _fitted(rows + [_row(part, NONE) for part in hard])
-    found.threshold = float(np.quantile([found.judge(text).margin for text in rest], 1 - FALSE_ALARMS))
+    torch.manual_seed(0)
+    harmless, said = ([text for text in part if not _MAY_ASK.search(text)] for part in (harmless, said))
+    known = _vocabulary(examples)
+    found = Classifier(_network(known), known)
+    calm, told = _harmless(found, harmless[TO_SET_BY:]), _harmless(found, said)
+    learner = _Learner(found.network, EPOCHS)
+    hard: list[Row] = []
+    for epoch in range(EPOCHS):
+        rows = [_augmented(found, example, harmless, rng) for example in examples]
+        rows += rng.sample(calm, min(ORDINARY, len(calm))) + rng.sample(told, min(SAID, len(told))) + hard
+        learner.learn(rows, epoch, rng)
+        if epoch in LOOKS:
+            hard = _hardest(found, calm + told)
+    found.network.eval()
+    margins = [found.judge(text).margin for text in harmless[:TO_SET_BY]]
+    found.threshold = float(np.quantile(margins, 1 - FALSE_ALARMS))
+    found.seen = found.fingerprint(examples)
     return found
 
 
-def _row(part: Sequence[str], category: str) -> Row:
-    return Row(buckets(part).astype(np.int32), (*CATEGORIES, NONE).index(category))
+def _vocabulary(examples: Sequence[Example]) -> list[str]:
+    """The words that have vectors: those of the examples, and then the most frequent ones."""
+    vectors = load_word_vectors(GLOVE_PACKAGE)
+    seen = Counter(word for one in examples for word in words(plain(one.utterance)))
+    frequent = (word for word in vectors.index_to_key if re.fullmatch("[a-z]+", word))
+    of_examples = (word for word in seen if word in vectors and word.isalpha())
+    return [*SIZES, *dict.fromkeys(chain(of_examples, frequent))][:WORDS]
 
 
-def _parts(example: Example) -> list[tuple[str, ...]]:
-    """Of a harmless example every part is; of another one we know it of the whole only."""
-    whole = words(plain(example.utterance))
-    return spans(example.utterance) if example.category == NONE else [whole] * bool(whole)
+def _network(known: Sequence[str]) -> Network:
+    """Its words begin with what is known of them, and pieces of words with what is known of the words they are in."""
+    network = Network(len(known) + 1, SIZE, len(CATEGORIES) + 1)
+    vectors = _vectors(known[len(SIZES) :])
+    network.words.weight.data[1 + len(SIZES) :] = torch.from_numpy(vectors)
+    of_pieces, count = np.zeros((PIECES, SIZE), np.float32), np.ones((PIECES, 1), np.float32)
+    for word, vector in zip(known[len(SIZES) :], vectors, strict=True):
+        places = list(pieces_of(word))
+        np.add.at(of_pieces, places, vector)
+        np.add.at(count, places, 1)
+    network.pieces.weight.data = torch.from_numpy(of_pieces / count)
+    network.rows.weight.data.zero_()
+    return network
 
 
-def _misspelt(text: str, rng: random.Random) -> list[str]:
-    return [_with_typo(text, rng) for _ in range(TYPOS)]
+def _vectors(known: Sequence[str]) -> np.ndarray:
+    """GloVe's vectors and the shipped checkpoint's, together in SIZE numbers. Of a word that the checkpoint lacks its
+    vector is guessed from GloVe's."""
+    told = load_word_vectors(GLOVE_PACKAGE)[known]
+    shipped = load_checkpoint("default")
+    table = shipped.model.embedding.weight.detach().float().numpy()
+    has = np.array([word in shipped.vocabulary for word in known])
+    theirs = table[[shipped.vocabulary.id_of(word) for word in known]]
+    told, theirs = (one - one[has].mean(0) for one in (told, theirs))
+    guess = np.linalg.lstsq(told[has], theirs[has], rcond=None)[0]
+    theirs[~has] = told[~has] @ guess
+    both = np.hstack([one / one[has].std() / np.sqrt(one.shape[1]) for one in (told, theirs)])
+    axes = np.linalg.svd(both[has], full_matrices=False)[2][:SIZE]
+    reduced = both @ axes.T
+    return (0.5 * reduced / reduced.std()).astype(np.float32)
+
+
+def _harmless(found: Classifier, texts: Sequence[str]) -> list[Row]:
+    return [Row(found.features(stretch), len(CATEGORIES)) for text in texts for stretch in stretches(text)]
+
+
+def _augmented(found: Classifier, example: Example, harmless: Sequence[str], rng: random.Random) -> Row:
+    """It may be misspelt, lack words, and stand beside something harmless."""
+    text = _with_typo(example.utterance, rng) if rng.random() < TYPO else example.utterance
+    said = [word for word in words(plain(text)) if rng.random() >= DROPPED] or list(words(plain(text)))
+    if rng.random() < BESIDE:
+        beside = list(words(plain(rng.choice(harmless))))[:30]
+        said = said + beside if rng.random() < 0.5 else beside + said
+    return Row(found.features(said), (*CATEGORIES, NONE).index(example.category))
 
 
 def _with_typo(text: str, rng: random.Random) -> str:
@@ -147,60 +194,80 @@ def _with_typo(text: str, rng: random.Random) -> str:
     )
 
 
-def _fitted(rows: Sequence[Row]) -> Classifier:
-    """The logistic regression, its weights in 8 bits."""
-    features, back = _matrices([row.buckets for row in rows])
-    categories = torch.tensor([row.category for row in rows])
-    wanted = torch.nn.functional.one_hot(
-        categories, len(CATEGORIES) + 1
-    ).float()  # the last one is NONE, which scores 0
-    weights = torch.zeros(BUCKETS, len(CATEGORIES), requires_grad=True)
-    bias = torch.zeros(len(CATEGORIES), requires_grad=True)
-    search = torch.optim.LBFGS([weights, bias], max_iter=STEPS, history_size=8, line_search_fn="strong_wolfe")
-
-    @torch.no_grad()
-    def loss() -> Tensor:
-        likely = torch.log_softmax(torch.nn.functional.pad(features @ weights + bias, (0, 1)), 1)
-        wrong = ((likely.exp() - wanted) / len(rows))[:, :-1]
-        weights.grad = back @ wrong + 2 * PENALTY * weights
-        bias.grad = wrong.sum(0)
-        return -(likely * wanted).sum() / len(rows) + PENALTY * (weights**2).sum()
-
-    search.step(loss)
-    scale = weights.detach().abs().amax(0) / 127
-    whole = (weights.detach() / scale).round().to(torch.int8)
-    return Classifier(whole.numpy(), scale.numpy(), bias.detach().numpy(), 0.0)
+def _hardest(found: Classifier, rows: Sequence[Row]) -> list[Row]:
+    margins = margins_of(found, rows)
+    return [rows[place] for place in np.argsort(-margins)[:HARDEST] if margins[place] > HARD]
 
 
-def _matrices(rows: Sequence[np.ndarray]) -> tuple[Tensor, Tensor]:
-    """Which features (rows, BUCKETS) each row has, its length 1, and the same transposed."""
-    lengths = np.array([len(row) for row in rows])
-    values = torch.from_numpy(np.repeat(1 / np.sqrt(lengths), lengths).astype(np.float32))
-    places = torch.from_numpy(np.stack([np.repeat(np.arange(len(rows)), lengths), np.concatenate(rows)]))
-    features = torch.sparse_coo_tensor(places, values, (len(rows), BUCKETS)).coalesce()
-    return features.to_sparse_csr(), features.t().coalesce().to_sparse_csr()
+def margins_of(found: Classifier, rows: Sequence[Row]) -> np.ndarray:
+    found.network.eval()
+    margins = np.empty(len(rows), np.float32)
+    order = sorted(range(len(rows)), key=lambda place: len(rows[place].features.words))
+    for start in range(0, len(order), 512):
+        places = order[start : start + 512]
+        margins[places] = found.margins([rows[place].features for place in places])[0]
+    return margins
 
 
-def save(classifier: Classifier, path: Path) -> None:
-    stored = {"weights": classifier.weights, "scale": classifier.scale, "bias": classifier.bias}
-    save_file(stored | {"threshold": np.array(classifier.threshold, np.float32)}, path)
+class _Learner:
+    """Teaches both opinions of a network at once, each what the other need not know."""
+
+    def __init__(self, network: Network, epochs: int) -> None:
+        self._network, self._epochs = network, epochs
+        vectors = [network.words.weight, network.pieces.weight]
+        rest = [network.bias, *network.filters.parameters(), *network.out.parameters()]
+        self._optimizers: list[torch.optim.Optimizer] = [
+            torch.optim.SparseAdam([network.rows.weight]),
+            torch.optim.SparseAdam(vectors),
+            torch.optim.AdamW(rest, weight_decay=1e-4),
+        ]
+
+    def learn(self, rows: list[Row], epoch: int, rng: random.Random) -> None:
+        self._network.train()
+        batches = list(_batches(rows, rng))
+        for number, batch in enumerate(batches):
+            left = 1 - (epoch + number / len(batches)) / self._epochs
+            wanted = torch.tensor([row.category for row in batch])
+            filtered, second = self._network([row.features for row in batch])
+            weight = torch.tensor([WEIGHT] * len(CATEGORIES) + [1.0])
+            loss = cross_entropy(filtered, wanted, weight) + cross_entropy(second, wanted, weight)
+            loss.backward()
+            for optimizer, rate in zip(self._optimizers, LEARNING_RATES, strict=True):
+                optimizer.param_groups[0]["lr"] = rate * left
+                optimizer.step()
+                optimizer.zero_grad()
+
+
+def _batches(rows: list[Row], rng: random.Random) -> Iterator[list[Row]]:
+    """Of rows that are about equally long."""
+    rng.shuffle(rows)
+    near = [
+        sorted(rows[start : start + 32 * BATCH], key=lambda row: len(row.features.words))
+        for start in range(0, len(rows), 32 * BATCH)
+    ]
+    batches = [part[start : start + BATCH] for part in near for start in range(0, len(part), BATCH)]
+    rng.shuffle(batches)
+    yield from batches
 
 
 @click.command()
 @click.option("--measure", is_flag=True, help="Measure the weights that are there on what they were not trained on.")
-def main(measure: bool) -> None:
-    if not measure:
-        examples = read_examples(EXAMPLES) + read_patterns(PATTERNS)
-        save(train(examples, ordinary(held_out=False), said_to_it("train")), WEIGHTS)
-        return
-    report(Classifier.load())
+@click.option("--missed", is_flag=True, help="Print also the examples that are judged wrongly.")
+def main(measure: bool, missed: bool) -> None:
+    torch.set_num_threads(1)
+    if measure:
+        report(Classifier.load(), missed)
+    else:
+        train(read_examples(EXAMPLES), ordinary(held_out=False), said_to_it("train")).save()
 
 
-def report(classifier: Classifier) -> None:
+def report(classifier: Classifier, missed: bool) -> None:
     """Prints what is found, of the held-out examples those only that are not word for word among what was learned."""
     learned = {words(plain(one.utterance)) for one in read_examples(EXAMPLES)}
     held_out = [one for one in read_examples(HELD_OUT_EXAMPLES) if words(plain(one.utterance)) not in learned]
     judged = [(one.category, classifier.category_of(one.utterance)) for one in held_out]
+    if missed:
+        _print(one for one, (category, name) in zip(held_out, judged, strict=True) if (category != NONE) != bool(name))
     for kind in (*CATEGORIES, NONE):
         found = [name for category, name in judged if category == kind]
         click.echo(
@@ -211,8 +278,12 @@ def report(classifier: Classifier) -> None:
     for source, said in {"chitchat": ordinary(held_out=True), "written": said_to_it("validation")}.items():
         caught = [(name, text) for text in said if (name := classifier.category_of(text))]
         click.echo(f"{source}: {len(said)} held out, {len(caught)} caught")
-        for name, text in caught:
-            click.echo(f"  {name}: {text}")
+        _print(caught)
+
+
+def _print(examples: Iterable[tuple[str, str]]) -> None:
+    for category, utterance in examples:
+        click.echo(f"  {category}: {utterance}")
 
 
 if __name__ == "__main__":

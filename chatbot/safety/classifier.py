@@ -1,30 +1,26 @@
-"""A linear classifier over hashed words and pieces of words: of which kind an utterance is that the model must not
-answer. It is trained by `python -m training.safety`."""
+"""A classifier of utterances: of which kind one is that the model must not answer. It is trained by
+`python -m training.safety`."""
 
-from collections.abc import Iterator, Sequence
+import hashlib
+from collections.abc import Iterable, Sequence
 from functools import cache
-from itertools import combinations_with_replacement, product
 from pathlib import Path
 from typing import NamedTuple, Self
-from zlib import crc32
 
-import numpy as np
-from safetensors.numpy import load_file
+import torch
+from safetensors import safe_open
+from torch import Tensor
 
-from chatbot.safety.lexicon import classes_of
-from chatbot.safety.phrases import phrases_in, sure_category
-from chatbot.safety.wording import spans
+from chatbot.checkpoint import save_weights
+from chatbot.safety.features import Features, features_of
+from chatbot.safety.network import Network
+from chatbot.safety.wording import plain, stretches, words
 
 NONE = "none"
 CATEGORIES = ("suicide", "violence", "abuse", "minor", "emergency", "dosage", "human")
-BUCKETS = 1 << 17
 WEIGHTS = Path(__file__).with_name("weights.safetensors")
-_EDGE = "|"
-_PHRASE_WEIGHT = 3  # how often a phrase counts, where a word counts once
-_CHANCE = 2.0  # nats off a margin for each e-fold of parts
-_PLAIN = frozenset(
-    ("i", "my", "me", "you", "your", "he", "she", "they", "we", "is", "are", "do", "not", "am", "want", "how", "what")
-)
+_WORDS = "the words"  # names among what is stored
+_THRESHOLD, _SEEN = "threshold", "seen"
 
 
 class Verdict(NamedTuple):
@@ -35,36 +31,60 @@ class Verdict(NamedTuple):
 
 
 class Classifier:
-    def __init__(self, weights: np.ndarray, scale: np.ndarray, bias: np.ndarray, threshold: float) -> None:
-        """`weights` (BUCKETS, categories) int8, `scale` and `bias` (categories); a margin above the `threshold` counts
-        as found."""
-        self.weights, self.scale, self.bias, self.threshold = weights, scale, bias, threshold
+    def __init__(self, network: Network, words: Sequence[str], threshold: float = 0.0, seen: str = "") -> None:
+        """The `words` stand in the network's order behind its padding. A margin above the `threshold` counts as
+        found. `seen` is the `fingerprint` of what it learned from."""
+        self.network, self.words, self.threshold, self.seen = network.eval(), words, threshold, seen
+        self._places = {word: place for place, word in enumerate(words, 1)}
 
     @classmethod
     def load(cls, path: Path = WEIGHTS) -> Self:
-        stored = load_file(path)
-        return cls(stored["weights"], stored["scale"], stored["bias"], float(stored["threshold"]))
+        with safe_open(path, "pt") as stored:
+            tensors = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118 - it is no mapping
+            metadata = stored.metadata()
+        names = bytes(tensors.pop(_WORDS).tolist()).decode().split()
+        tensors = {name: _unpacked(name, tensors) for name in tensors if not name.endswith(_SCALE)}
+        known, size = tensors["words.weight"].shape
+        network = Network(known, size, len(CATEGORIES) + 1)
+        network.load_state_dict(tensors)
+        return cls(network, names, float(metadata[_THRESHOLD]), metadata[_SEEN])
 
-    def judge(self, text: str) -> Verdict:
-        """Of the part of the text that is the most dangerous; the more parts it has, the more likely one looks so."""
-        parts = spans(text)
-        found = max(map(self.judge_part, parts), key=lambda one: one.margin, default=_NOTHING)
-        return found._replace(margin=found.margin - _CHANCE * np.log(max(1, len(parts))))
+    def save(self, path: Path = WEIGHTS) -> None:
+        """In 8 bits what is large, in 16 what is not."""
+        tensors = {key: value for name, one in self.network.state_dict().items() for key, value in _packed(name, one)}
+        tensors[_WORDS] = torch.tensor(list(" ".join(self.words).encode()), dtype=torch.uint8)
+        save_weights(tensors, path, {_THRESHOLD: str(self.threshold), _SEEN: self.seen})
+
+    def features(self, words: Sequence[str]) -> Features:
+        return features_of(words, self._places)
 
     def category_of(self, text: str, threshold: float | None = None) -> str | None:
-        """None where it is below the threshold and no phrase is in it that leaves no doubt."""
-        if sure := next(filter(None, (sure_category(" ".join(part)) for part in spans(text))), None):
-            return sure
+        """None where its margin is not above the threshold."""
         verdict = self.judge(text)
         return verdict.category if verdict.margin > (self.threshold if threshold is None else threshold) else None
 
-    def judge_part(self, part: Sequence[str]) -> Verdict:
-        found = buckets(part)
-        scores = self.weights[found].sum(0, dtype=np.int32) * (self.scale / np.sqrt(len(found))) + self.bias
-        return Verdict(CATEGORIES[int(scores.argmax())], float(np.logaddexp.reduce(scores)))
+    def judge(self, text: str) -> Verdict:
+        """Of the stretch of the text that is the most dangerous."""
+        margins, best = self.margins([self.features(one) for one in stretches(text)])
+        place = int(margins.argmax()) if len(margins) else None
+        return Verdict(NONE, -torch.inf) if place is None else Verdict(CATEGORIES[best[place]], float(margins[place]))
 
+    @torch.inference_mode()
+    def margins(self, batch: Sequence[Features]) -> tuple[Tensor, Tensor]:
+        """The margins, and the places of the best categories."""
+        if not batch:
+            return torch.empty(0), torch.empty(0)
+        filtered, second = self.network(batch)
+        logits = filtered + second
+        return logits[:, :-1].logsumexp(1) - logits[:, -1], logits[:, :-1].argmax(1)
 
-_NOTHING = Verdict(NONE, -np.inf)
+    def fingerprint(self, examples: Iterable[tuple[str, str]]) -> str:
+        """Of categories and utterances as it sees them: another one after a change of these or of the features."""
+        seen = hashlib.sha256()
+        for category, text in examples:
+            found = self.features(words(plain(text)))
+            seen.update(repr((category, found.words, found.pieces)).encode() + found.rows.tobytes())
+        return seen.hexdigest()
 
 
 @cache
@@ -73,50 +93,19 @@ def classifier() -> Classifier:
     return Classifier.load()
 
 
-def buckets(part: Sequence[str]) -> np.ndarray:
-    """Where the features of some words stand among the weights."""
-    return np.fromiter({crc32(feature.encode()) % BUCKETS for feature in _features(part)}, np.int64)
+_SCALE = ".scale"
+_LARGE = 1 << 18  # numbers
 
 
-def _features(part: Sequence[str]) -> Iterator[str]:
-    sized = [_EDGE, *map(_sized, part), _EDGE]
-    for length in (1, 2, 3):
-        for start in range(len(sized) - length + 1):
-            yield " ".join(sized[start : start + length])
-    for gap in (2, 3):
-        for one, other in zip(sized, sized[gap:], strict=False):
-            yield f"{one} .. {other}"
-    yield from _letters(part)
-    yield from (f"{name}:{copy}" for name in phrases_in(" ".join(part)) for copy in range(_PHRASE_WEIGHT))
-    yield from _meanings(part, sized)
+def _packed(name: str, tensor: Tensor) -> Iterable[tuple[str, Tensor]]:
+    if tensor.numel() < _LARGE:
+        yield name, tensor.half()
+        return
+    scale = tensor.abs().amax(0).clamp(min=1e-4) / 127
+    yield name, (tensor / scale).round().to(torch.int8)
+    yield name + _SCALE, scale.half()
 
 
-def _letters(part: Sequence[str]) -> Iterator[str]:
-    """Pieces of words, by which a misspelt word is known."""
-    for word in set(part):
-        marked = f"<{word}>"
-        for length in (2, 3, 4, 5):
-            for start in range(len(marked) - length + 1):
-                yield f"#{marked[start : start + length]}"
-
-
-def _meanings(part: Sequence[str], sized: Sequence[str]) -> Iterator[str]:
-    """Words in a row with classes in the place of some of them, and which classes there are beside which."""
-    choices = [(word, *(f"@{name}" for name in classes_of(word))) for word in (_EDGE, *part, _EDGE)]
-    for length in (1, 2, 3):
-        for start in range(len(choices) - length + 1):
-            rows = product(*choices[start : start + length])
-            yield from (" ".join(row) for row in rows if any(word[0] == "@" for word in row))
-    for start in range(len(choices) - 3):
-        yield "4 " + " ".join(words[min(1, len(words) - 1)] for words in choices[start : start + 4])
-    names = sorted({name for words in choices for name in words[1:]})
-    yield from (f"{one} & {other}" for one, other in combinations_with_replacement(names, 2))
-    yield from (f"{name} + {word}" for name, word in product(names, _PLAIN.intersection(part)))
-
-
-def _sized(word: str) -> str:
-    """Numbers by their size: what matters of an age or a dose is about how large it is."""
-    if not word.isdigit():
-        return word
-    number = int(word[:6])
-    return next((f"0-{limit}" for limit in (4, 12, 17, 99) if number <= limit), "100-")
+def _unpacked(name: str, tensors: dict[str, Tensor]) -> Tensor:
+    scale = tensors.get(name + _SCALE)
+    return tensors[name].float() * (1 if scale is None else scale.float())

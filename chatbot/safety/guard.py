@@ -9,7 +9,6 @@ from chatbot.reply import ReplyRequest
 from chatbot.safety.answers import CARING, HELP, LANGUAGE, answer, last_category
 from chatbot.safety.classifier import Classifier, classifier
 from chatbot.safety.languages import is_foreign
-from chatbot.safety.phrases import phrases_in
 from chatbot.safety.wording import plain, words
 from data.vocabulary import Vocabulary
 
@@ -23,6 +22,11 @@ _GOES_ALONG = re.compile(
     r"|^(?:why|why not|how|what now|so what|i will|i did|i do|i mean it|i am serious|it hurts|help|help me)$"
 )
 _LONGEST_ALONG = 12  # words
+_AGE = re.compile(
+    r"\bi am (?:only |just |almost |nearly |turning |still )*(?:[5-9]|1[0-7]|five|six|seven|eight|nine|ten|eleven"
+    r"|twelve|thirteen|fourteen|fifteen|sixteen|seventeen)\b|\b(?:[5-9]|1[0-7]) (?:f|m|years? old)\b|\bunder ?age\b"
+    r"|\b(?:[1-9]|1[012]|\w+)(?: ?(?:st|nd|rd|th))? ?grader?\b|\b(?:primary|elementary|middle) school\b"
+)
 _CHILD = 3.0  # nats: an age alone is some of them
 _LONGEST_AGE = 200  # characters of an utterance that tells an age
 
@@ -64,7 +68,7 @@ def category_of(utterance: str, context: Sequence[str] = (), before: str | None 
 def _of_a_child(judge: Classifier, utterance: str, context: Sequence[str]) -> str | None:
     """`minor` where somebody flirts who has told an age below 18 before."""
     theirs = context[-2::-2]  # the person and the chatbot speak in turn
-    ages = [earlier for earlier in theirs if len(earlier) < _LONGEST_AGE and "age" in phrases_in(_plain_words(earlier))]
+    ages = [earlier for earlier in theirs if len(earlier) < _LONGEST_AGE and _AGE.search(_plain_words(earlier))]
     verdicts = [judge.judge(f"{age}, {utterance}") for age in ages]
     return "minor" if any(one.category == "minor" and one.margin > _CHILD for one in verdicts) else None
 

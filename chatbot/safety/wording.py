@@ -1,12 +1,9 @@
-"""An utterance as plain words, however it was typed, and the parts of it that are judged by themselves."""
+"""An utterance as plain words, however it was typed."""
 
 import re
 import unicodedata
-from collections.abc import Iterator
-from itertools import pairwise
 
 _LONGEST = 4_000  # characters
-_SENTENCE = re.compile(r"[.!?;\n]+")
 _SPACED_OUT = re.compile(r"(?<![^\W_])(?:[^\W\d_][ .,\-_*]{1,2}){2,}[^\W\d_](?![^\W_])")
 _STRETCHED = re.compile(r"([^\W\d_])\1{2,}")
 _WITHIN = re.compile(r"(?<=[a-z])[0134578@$!|]+(?=[a-z])|(?<![\w@$])[@$](?=[a-z]{2})|(?<=[a-z]{2})[@$](?![\w@$])")
@@ -16,7 +13,7 @@ _LEET = str.maketrans("0134578@$!|", "oieastbasil")
 # Letters of other alphabets that look like Latin ones, where they stand within a Latin word.
 _LOOKALIKES = str.maketrans("аеёіјкмнорсстухѕԁ", "aeeijkmhopcctyxsd")
 _APOSTROPHES = re.compile(r"(?<=\w)['’‘`´ʼ](?=\w)")
-_SHORTHAND = {
+SHORTHAND = {
     short: tuple(long.split())
     for short, long in {
         "aint": "is not", "arent": "are not", "bc": "because", "cant": "can not", "cannot": "can not", "coz": "because",
@@ -35,14 +32,14 @@ _SHORTHAND = {
         "youve": "you have",
     }.items()
 }  # fmt: skip
-_SPAN_WORDS = 24  # of a longer sentence each stretch of so many words is judged by itself
+_STRETCH = 48  # words of a longer utterance that are judged together
 
 
-def spans(text: str) -> list[tuple[str, ...]]:
-    """The words of each sentence, of each two neighbouring ones, and of the stretches of a long one."""
-    sentences = [part for part in map(words, _SENTENCE.split(plain(text))) if part]
-    pairs = (one + next for one, next in pairwise(sentences))
-    return [stretch for part in (*sentences, *pairs) for stretch in _stretches(part)]
+def stretches(text: str) -> list[tuple[str, ...]]:
+    """The words of an utterance; of a long one those of stretches that overlap by half."""
+    said = words(plain(text))
+    starts = range(0, max(1, len(said) - _STRETCH // 2), _STRETCH // 2)
+    return [said[start : start + _STRETCH] for start in starts if said]
 
 
 def plain(text: str) -> str:
@@ -56,7 +53,7 @@ def plain(text: str) -> str:
 
 def words(text: str) -> tuple[str, ...]:
     """The words of a plain text, shorthand written out."""
-    return tuple(word for found in _WORD.findall(text) for word in _SHORTHAND.get(found, (found,)))
+    return tuple(word for found in _WORD.findall(text) for word in SHORTHAND.get(found, (found,)))
 
 
 def _is_visible(sign: str) -> bool:
@@ -66,8 +63,3 @@ def _is_visible(sign: str) -> bool:
 def _with_latin_letters(text: str) -> str:
     mixed = any("a" <= sign <= "z" for sign in text) and not text.isascii()
     return text.translate(_LOOKALIKES) if mixed else text
-
-
-def _stretches(part: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
-    starts = range(0, max(1, len(part) - _SPAN_WORDS // 2), _SPAN_WORDS // 2)
-    return (part[start : start + _SPAN_WORDS] for start in starts)
