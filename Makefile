@@ -11,15 +11,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK = 1
 .PHONY: chat test test-faults test-conformance lint train results
 
 chat: .venv/run
-	@mkdir -p var
-	@$(MAKE) --no-print-directory .venv/responses >> var/responses.log 2>&1 & exec .venv/bin/chatbot serve --port $(PORT)
-
-# What people answered in the corpus that is installed anyway, for the shipped model to choose among. It talks without it,
-# and takes it once it is there.
-.venv/responses: chatbot/pretrained/model.safetensors | .venv/run
-	@test -d var/chitchat || nice .venv/bin/chatbot prepare chitchat --out var/chitchat
-	@.venv/bin/chatbot models index default var/chitchat
-	@touch $@
+	@.venv/bin/chatbot serve --port $(PORT)
 
 test: .venv/test
 	$(call debian,command -v chromium || command -v chromium-browser || command -v google-chrome,chromium)

@@ -4,6 +4,7 @@ model.safetensors   weights in float16
 config.json         {"format": 2, "model": {kind, cell, sizes}}
 vocabulary.json     tokens in id order
 metrics.json        what was measured of it
+chooser.safetensors, responses.safetensors    what chooses a reply, and written responses (see chatbot.choosing)
 MODEL_CARD.md       sources, licences, faults (the shipped one)
 """
 
@@ -22,11 +23,14 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
+from chatbot.choosing.responses import OwnResponses, load_responses
+from chatbot.choosing.sense import SenseJudge
+from chatbot.choosing.storing import load_chooser
 from chatbot.model import HRED, ModelConfig
 from chatbot.pools import leaving_no_pool
 from chatbot.shelf import CheckpointError, folder_of, identify
 from chatbot.state_map import StateMap, read_map
-from data.vocabulary import Vocabulary
+from data.vocabulary import UNK, Vocabulary
 
 _FORMAT = 2  # 1 knew one layer of cells only, and called its weights accordingly; it is still read
 _REQUIRED = ("config.json", "vocabulary.json", "model.safetensors")
@@ -34,7 +38,8 @@ _REQUIRED = ("config.json", "vocabulary.json", "model.safetensors")
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """`id` is made from the weights and the vocabulary: two checkpoints with one id answer alike."""
+    """`id` is made from the weights, the vocabulary, the chooser and the written responses: two checkpoints with one id
+    answer alike. `judge` and `responses` are None where the checkpoint has no chooser or no written responses."""
 
     id: str
     folder: Path
@@ -42,6 +47,8 @@ class Checkpoint:
     vocabulary: Vocabulary
     metrics: dict[str, Any]
     state_map: StateMap | None = None
+    judge: SenseJudge | None = None
+    responses: OwnResponses | None = None
 
 
 def load_checkpoint(where: str | Path) -> Checkpoint:
@@ -65,10 +72,13 @@ def load_checkpoint(where: str | Path) -> Checkpoint:
         metrics_file = folder / "metrics.json"
         metrics = json.loads(metrics_file.read_text("utf-8")) if metrics_file.is_file() else {}
         state_map = read_map(folder, model.state_width)
+        chooser = load_chooser(folder, vocabulary)
+        judge = None if chooser is None else SenseJudge(chooser, vocabulary.speech().marks, _of_itself(vocabulary))
+        responses = load_responses(folder, vocabulary)
     except (ValueError, KeyError, TypeError, OSError, RuntimeError, SafetensorError) as error:
         reason = " ".join(str(error).split())[:200] or type(error).__name__
         raise CheckpointError(f"The checkpoint in {folder} is damaged or of another version: {reason}.") from error
-    return Checkpoint(identify(folder), folder, model, vocabulary, metrics, state_map)
+    return Checkpoint(identify(folder), folder, model, vocabulary, metrics, state_map, judge, responses)
 
 
 def save_checkpoint(folder: Path, model: HRED, vocabulary: Vocabulary, metrics: dict[str, Any]) -> Checkpoint:
@@ -88,6 +98,12 @@ def save_checkpoint(folder: Path, model: HRED, vocabulary: Vocabulary, metrics: 
             folder.rename(Path(scratch) / "replaced")
         fresh.rename(folder)
     return load_checkpoint(folder)
+
+
+def _of_itself(vocabulary: Vocabulary) -> set[int]:
+    """The tokens with which somebody speaks of himself."""
+    words = ("I", "I'm", "I've", "I'd", "I'll", "my", "me", "mine", "myself", "we", "our", "us")
+    return {vocabulary.id_of(word) for word in words} - {UNK}
 
 
 def save_weights(weights: dict[str, Tensor], file: Path, metadata: dict[str, str] | None = None) -> None:

@@ -79,6 +79,9 @@ class Candidate:
     relevance: float
     repetition: float
     retrieved: bool
+    sensible: float | None = None
+    specific: float | None = None
+    source: str = "decoded"
 
 
 @dataclass(frozen=True, slots=True)

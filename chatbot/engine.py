@@ -21,7 +21,7 @@ from chatbot.beam_tree import beam_tree
 from chatbot.checkpoint import Checkpoint
 from chatbot.decoding.hypothesis import Hypothesis
 from chatbot.decoding.ranking import Rated, ranked
-from chatbot.decoding.retrieval import offer_responses
+from chatbot.decoding.retrieval import offer_retrieved, offer_written
 from chatbot.decoding.search import Search, start_searches
 from chatbot.decoding.stepping import step
 from chatbot.decoding.utterances import closed
@@ -318,8 +318,11 @@ class ChatEngine:
         """Starts the searches for replies to states (n, S)."""
         decodings = [turn.decoding for turn in turns]
         searches = start_searches(self._model, states, decodings, [turn.request.seed for turn in turns])
+        earlier = [turn.earlier for turn in turns]
         if (responses := self._responses) is not None:
-            offer_responses(self._model, responses, searches, [turn.earlier for turn in turns])
+            offer_retrieved(self._model, responses, searches, earlier)
+        if self.checkpoint.judge is not None and self.checkpoint.responses is not None:
+            offer_written(self.checkpoint.responses, searches, earlier)
         for turn, search in zip(turns, searches, strict=True):
             turn.search, turn.begun_at = search, time.monotonic()
         self._batch.extend(turns)
@@ -346,9 +349,8 @@ class ChatEngine:
         """The candidates of each reply, the best first."""
         states = torch.cat([turn.live.state for turn in turns])  # (n, S)
         earlier = [[*turn.earlier, *turn.beside] for turn in turns]
-        return ranked(
-            self._model, states, [turn.candidates for turn in turns], [turn.decoding for turn in turns], earlier
-        )
+        candidates, decodings = [turn.candidates for turn in turns], [turn.decoding for turn in turns]
+        return ranked(self._model, states, candidates, decodings, earlier, self.checkpoint.judge)
 
     def _answer(self, turn: _Turn, rated: Sequence[Rated], after: Tensor) -> None:
         """`rated` are its candidates, the first of which is the reply."""
@@ -368,7 +370,8 @@ class ChatEngine:
         found = rated.hypothesis
         text = self.checkpoint.vocabulary.decode(found.ids)
         nats = (found.log_probability, found.log_prior)
-        return Candidate(text, rated.score, *nats, rated.relevance, rated.repetition, found.is_retrieved)
+        sensible, specific = rated.sense or (None, None)
+        return Candidate(text, rated.score, *nats, rated.relevance, rated.repetition, sensible, specific, found.source)
 
     def _fail(self, turn: _Turn, error: Exception) -> None:
         logger.error("A reply failed.", exc_info=error)

@@ -3,10 +3,13 @@
 from dataclasses import dataclass, field
 from typing import Literal
 
-CONTEXT_TURNS = 10  # a state is rebuilt from at most as many turns
+CONTEXT_TURNS = 20  # utterances from which a lost state is rebuilt, and facts are taken
 
 Status = Literal["completed", "stopped", "failed"]
 Method = Literal["greedy", "beam", "sample"]
+# Where a candidate comes from: the network, the first sentence of a longer candidate of it, a conversation that was
+# written for the chatbot, or a corpus of what people said.
+Source = Literal["decoded", "shortened", "written", "retrieved"]
 
 
 class EngineUnavailable(RuntimeError):
@@ -27,12 +30,15 @@ class DecodingConfig:
     top_k: int = 0  # sample among the k likeliest tokens; 0: among all
     top_p: float = 1.0  # and among the fewest of them that hold this share of the probability
     candidates: int = 1  # samples drawn for one reply
+    written: int = 0  # responses of the checkpoint's own conversations that stand beside them, where it has a chooser
     retrieved: int = 0  # human responses that stand beside them, where the checkpoint has an index of some
     retrieved_margin: float = 0.0  # by this much their score must be higher than that of a candidate of its own
     retrieved_relevance: float = 0.0  # and none that is less relevant than this is taken
     mmi_lambda: float = 0.0  # weight of log p(y), so that a reply that would fit anywhere counts for less
     relevance_weight: float = 0.0
     repetition_weight: float = 0.0
+    itself_margin: float = 0.0  # by this much a reply in which the network speaks of itself must be better than others
+    specific_weight: float = 0.5  # of being specific beside being sensible, where the checkpoint has a chooser
     no_repeat_ngram: int = 3  # no n tokens in a row twice within a reply, nor one token twice running; 0 allows both
     closing_mark: bool = False  # where a reply would end without . ! or ? it gets the likeliest of them
     min_tokens: int = 1
@@ -43,8 +49,8 @@ class DecodingConfig:
             "method must be greedy, beam or sample": self.method in ("greedy", "beam", "sample"),
             "beam_size and candidates must be at least 1": min(self.beam_size, self.candidates) >= 1,
             "several candidates are drawn by method sample only": self.candidates == 1 or self.method == "sample",
-            "retrieved must not be negative, and needs method sample": self.retrieved == 0
-            or (self.retrieved > 0 and self.method == "sample"),
+            "written and retrieved must not be negative, and need method sample": self.written == self.retrieved == 0
+            or (min(self.written, self.retrieved) >= 0 and self.method == "sample"),
             "temperature must be above 0": self.temperature > 0,
             "top_k and no_repeat_ngram must not be negative": min(self.top_k, self.no_repeat_ngram) >= 0,
             "top_p must be above 0 and at most 1": 0 < self.top_p <= 1,
@@ -58,7 +64,9 @@ class DecodingConfig:
     @property
     def is_single_path(self) -> bool:
         """Whether the first token decoded is sure to be the reply's first token."""
-        return self.method == "greedy" or (self.method == "sample" and self.candidates == 1 and not self.retrieved)
+        return self.method == "greedy" or (
+            self.method == "sample" and self.candidates == 1 and not self.written and not self.retrieved
+        )
 
     @property
     def follows_prior(self) -> bool:
@@ -73,7 +81,8 @@ class DecodingConfig:
 
 GREEDY = DecodingConfig(method="greedy")
 DEFAULT = DecodingConfig(  # found by benchmarks/tune_decoding.py, the temperature by reading (docs/evaluation.md)
-    candidates=16,
+    candidates=10,
+    written=12,
     retrieved=2,
     retrieved_margin=0.5,
     retrieved_relevance=8.0,
@@ -84,6 +93,7 @@ DEFAULT = DecodingConfig(  # found by benchmarks/tune_decoding.py, the temperatu
     mmi_lambda=0.6,
     relevance_weight=0.5,
     repetition_weight=3.0,
+    itself_margin=0.3,
     closing_mark=True,
     min_tokens=3,
 )
@@ -118,7 +128,8 @@ class ReplyRequest:
 class Candidate:
     """One of those that a reply was chosen among, with its score and its parts (`chatbot.decoding.ranking.Rated`).
 
-    log p(y|s) and log p(y) in nats; `log_prior` is 0 where it does not count.
+    log p(y|s), log p(y) (in nats) and relevance are 0 where they do not count. `sensible` and `specific` are the
+    probabilities that the checkpoint's chooser gives; None where it has none.
     """
 
     text: str
@@ -127,7 +138,9 @@ class Candidate:
     log_prior: float
     relevance: float
     repetition: float
-    is_retrieved: bool
+    sensible: float | None
+    specific: float | None
+    source: Source
 
 
 @dataclass(frozen=True, slots=True)

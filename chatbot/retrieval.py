@@ -18,7 +18,7 @@ import json
 import tempfile
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
-from itertools import chain
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,7 @@ from safetensors.numpy import save_file
 from torch import Tensor
 
 from chatbot.checkpoint import Checkpoint
+from chatbot.decoding.reuse import can_be_said, names_of
 from chatbot.decoding.stepping import UNKNOWN_SPEECH
 from chatbot.decoding.utterances import encode_utterances
 from chatbot.home import home
@@ -36,7 +37,6 @@ from chatbot.model import HRED
 from chatbot.processor import FreeCores, autocast, fastest_precision
 from chatbot.shelf import CheckpointError
 from data.store import TokenStore
-from data.tokenizer import JOINER
 from data.vocabulary import UNK, Speech, Vocabulary
 
 PERMISSIVE = ("chitchat", "written", "self_dialogue", "synthetic_persona_chat")  # MIT, MIT, BSD 3-Clause, CC BY 4.0
@@ -84,12 +84,9 @@ class Responses:
         found = []
         for row, utterances in zip(places.tolist(), earlier, strict=True):
             near = () if self._is_mostly_unknown(utterances) else (self[place] for place in row)
-            found.append([ids for ids in near if self._can_be_said(ids, utterances)][:count])
+            fit = (ids for ids in near if can_be_said(ids, utterances, self.is_name, self.speech))
+            found.append(list(islice(fit, count)))
         return found
-
-    def _can_be_said(self, ids: Sequence[int], earlier: Sequence[Sequence[int]]) -> bool:
-        named = {token for token in ids if self.is_name[token]}
-        return named.issubset(chain.from_iterable(earlier)) and not self.speech.spoils(ids)
 
     def _is_mostly_unknown(self, earlier: Sequence[Sequence[int]]) -> bool:
         """Whether most words of the last utterance are unknown, so that nothing can be said of what it means."""
@@ -134,7 +131,7 @@ def open_responses(checkpoint: Checkpoint) -> Responses | None:
         checkpoint.model,
         **parts,
         index=index,
-        is_name=_names(checkpoint.vocabulary),
+        is_name=names_of(checkpoint.vocabulary),
         speech=checkpoint.vocabulary.speech(),
     )
 
@@ -265,17 +262,6 @@ def fit_responses(store: TokenStore, renumbered: np.ndarray, speech: Speech = UN
             found.add(ids)
     marked = {ids for ids in found if ids[-1] not in speech.words}
     return sorted(marked or found, key=lambda ids: (len(ids), ids))
-
-
-def _names(vocabulary: Vocabulary) -> np.ndarray:
-    """(V,) which tokens are numbers, or written with a capital in the middle of a sentence, but for the word I."""
-    cores = [token.strip(JOINER) for token in vocabulary.tokens]
-    return np.array(
-        [
-            any(map(str.isdigit, core)) or (core[:1].isupper() and core != "I" and not core.startswith("I'"))
-            for core in cores
-        ]
-    )
 
 
 def _save(checkpoint: Checkpoint, parts: dict[str, np.ndarray]) -> None:

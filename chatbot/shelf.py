@@ -56,6 +56,9 @@ def identify(folder: Path) -> str:
     """The id of the checkpoint in a folder, made without loading it. Raises OSError where a file is missing."""
     digest = hashlib.sha256((folder / "model.safetensors").read_bytes())
     digest.update((folder / "vocabulary.json").read_bytes())
+    for name in ("chooser.safetensors", "responses.safetensors"):  # which not every checkpoint has
+        if (folder / name).is_file():
+            digest.update((folder / name).read_bytes())
     return f"hred-{digest.hexdigest()[:12]}"
 
 

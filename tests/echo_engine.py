@@ -97,6 +97,9 @@ class EchoEngine:
         if request.state and request.state.checkpoint == self.checkpoint.id:
             seen = round(struct.unpack("<f", request.state.vector)[0])
         before, after = (DialogueState(struct.pack("<f", seen + n), self.checkpoint.id) for n in (1, 2))
-        candidates = tuple(Candidate(said, -n, -2.0, -3.0, 0.5, 0.0, n == 1) for n, said in enumerate((text, "Hm.")))
+        candidates = tuple(
+            Candidate(said, -n, -2.0, -3.0, 0.5, 0.0, None, None, source)
+            for n, (said, source) in enumerate([(text, "decoded"), ("Hm.", "retrieved")])
+        )
         tree = Word("", 1.0, [Word("You", 0.5, [Word("said", 0.25, [])])]) if request.is_trial else None
         return Reply(text, status, self.checkpoint.id, before, after, candidates=candidates, tree=tree)

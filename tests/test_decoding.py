@@ -271,7 +271,7 @@ def test_the_tokens_blocked_are_the_last_and_those_that_would_repeat_an_ngram(id
 
 
 def test_a_retrieved_response_must_be_better_by_a_margin_and_relevant_enough() -> None:
-    own, response = Hypothesis((A, B), -6.0), Hypothesis((B, C), -3.0, is_retrieved=True)
+    own, response = Hypothesis((A, B), -6.0), Hypothesis((B, C), -3.0, source="retrieved")
     config = DecodingConfig(
         candidates=2, retrieved=1, length_penalty=0.0, retrieved_margin=2.0, retrieved_relevance=5.0
     )
@@ -376,7 +376,7 @@ def test_the_score_is_mutual_information_and_relevance_less_repetition() -> None
     hypothesis = Hypothesis((A, B, C), log_probability=-6.0, log_prior=-4.0)
     assert rate(hypothesis, config).score == pytest.approx((-6 + 0.5 * 4) / 4)
     said = ngrams((A, B, B), 2)  # holds one of the reply's two bigrams
-    assert rate(hypothesis, config, relevance=0.25, said=said)[1:] == pytest.approx((-1 + 0.5 - 1.5, 0.25, 0.5))
+    assert rate(hypothesis, config, relevance=0.25, said=said)[1:4] == pytest.approx((-1 + 0.5 - 1.5, 0.25, 0.5))
 
 
 def test_a_word_for_word_repeat_is_chosen_only_where_there_is_nothing_else() -> None:

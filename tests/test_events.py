@@ -28,6 +28,7 @@ from tests.echo_engine import EchoEngine
 from tests.test_history import everything_in, prepared_from
 from web.app import create_app, drain
 from web.config import Settings
+from web.events import _as_sent
 from web.workers import MOST_UNREAD
 
 StartServer = Callable[..., ServerProcess]
@@ -675,8 +676,16 @@ def test_a_reply_is_explained_by_what_it_was_chosen_among(client: WireClient) ->
     answer = client.call("reply.explain", conversation_id=conversation, reply_id=reply["reply_id"])
     assert [one["text"] for one in answer["candidates"]] == ["You said: Hello", "Hm."]
     numbers = {"score": 0.0, "log_probability": -2.0, "log_prior": -3.0, "relevance": 0.5, "repetition": 0.0}
-    assert answer["candidates"][0] == numbers | {"text": "You said: Hello", "retrieved": False}
+    kind = {"sensible": None, "specific": None, "source": "decoded", "retrieved": False}
+    assert answer["candidates"][0] == numbers | kind | {"text": "You said: Hello"}
+    assert answer["candidates"][1]["retrieved"]
     assert answer["moved"] == pytest.approx(1.0)  # the echo's states count utterances
+
+
+def test_candidates_kept_before_there_was_a_chooser_are_told_as_well() -> None:
+    kept = {"text": "Hm.", "score": 1.0, "is_retrieved": True}
+    told = {"sensible": None, "specific": None, "source": "retrieved", "retrieved": True}
+    assert _as_sent(kept) == {"text": "Hm.", "score": 1.0} | told
 
 
 def test_a_conversations_path_is_shown_on_the_map(client: WireClient) -> None:

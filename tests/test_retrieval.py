@@ -18,7 +18,7 @@ from chatbot.cli import main
 from chatbot.decoding.hypothesis import Hypothesis
 from chatbot.decoding.offline import decode
 from chatbot.decoding.ranking import rate
-from chatbot.decoding.retrieval import offer_responses
+from chatbot.decoding.retrieval import offer_retrieved
 from chatbot.decoding.search import start_searches
 from chatbot.decoding.utterances import encode_utterances, log_probabilities
 from chatbot.engine import ChatEngine
@@ -330,7 +330,7 @@ def test_what_is_offered_does_not_depend_on_who_else_asks(indexed: Checkpoint) -
     def offered(seed: int, *neighbours: DecodingConfig) -> list[tuple[int, ...]]:
         configs = [one_each, *neighbours]
         searches = start_searches(model, model.initial_state(len(configs)), configs, [seed] * len(configs))
-        offer_responses(model, responses_of(indexed), searches, [said] * len(configs))
+        offer_retrieved(model, responses_of(indexed), searches, [said] * len(configs))
         return [one.ids for one in searches[0].ended]
 
     for seed in range(10):

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from data import kinds
 from data.formats.corpora import written
 from data.preparation import PrepareConfig, prepare
 from data.store import TokenStore
@@ -16,13 +17,12 @@ from data.tokenizer import JOINER, tokenise
 from data.vocabulary import SPECIALS, Vocabulary
 from tests.test_loop import crash_at, quiet, weights
 from tests.tiny_checkpoint import tiny_model
-from training import substitution
 from training.config import CorpusConfig, Recipe, StageConfig
 from training.loop import Stage
 from training.substitution import Substitution
 from training.train import train
 
-KINDS = tomllib.loads(substitution.KINDS.read_text("utf-8"))
+KINDS = tomllib.loads(kinds.KINDS.read_text("utf-8"))
 LISTED = {form for words in KINDS.values() for word in words.split() for form in word.split("/")}
 TALK = ("my", "dog", "is", "called", "and", "i", "have", "you", "him", "he", "who", "that", "a", "good", "name", "in")
 VOCABULARY = Vocabulary([*SPECIALS, *TALK, *sorted(LISTED), "plus", "times"])

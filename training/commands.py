@@ -44,6 +44,36 @@ def train(context: click.Context, recipe: Path) -> None:
 
 
 @click.command()
+@click.argument("recipe", type=click.Path(path_type=Path))
+@click.pass_context
+def chooser(context: click.Context, recipe: Path) -> None:
+    """Follow RECIPE, a TOML file, to a checkpoint with a chooser: a network that tells which reply makes sense.
+
+    Stop it with Ctrl-C whenever you like; the same command goes on where it stopped.
+    """
+    from rich.console import Console
+
+    from chatbot.processor import step_back
+    from training.choosing.recipe import read_chooser_recipe
+    from training.choosing.teach import teach_chooser
+
+    step_back()
+    try:
+        with told_to_user(ValueError):
+            steps = read_chooser_recipe(recipe)
+            _prepare_if_missing(context, steps.corpus, steps.start)
+            folder, measured = teach_chooser(steps, Console(stderr=True))
+    except KeyboardInterrupt:
+        click.echo(f"Stopped; what was done is kept. Go on with: chatbot chooser {recipe}", err=True)
+        raise SystemExit(130) from None
+    click.echo(
+        f"Of {measured.contexts} held-out contexts its choice is sensible in {measured.sensible:.0%} and specific in "
+        f"{measured.specific:.0%}; {measured.possible:.0%} hold a sensible candidate."
+    )
+    click.echo(f"The checkpoint is in {folder}. Talk to it with: chatbot talk --checkpoint {folder}")
+
+
+@click.command()
 @click.argument("prepared", type=click.Path(path_type=Path))
 @click.option("--out", type=click.Path(path_type=Path), help="Where to write the vectors (PREPARED/word2vec.bin).")
 @click.option("--size", default=300, show_default=True, type=click.IntRange(1, 8192), help="Numbers in a vector.")
@@ -270,6 +300,7 @@ commands: dict[str, click.Command] = {
     "word2vec": word2vec,
     "evaluate": evaluate,
     "judges": judges,
+    "chooser": chooser,
     "adversuc": adversuc,
     "results": results,
     **blind,

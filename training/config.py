@@ -149,17 +149,25 @@ class Recipe:
                 raise ValueError(demand)
 
 
-def read_recipe(path: Path) -> Recipe:
-    """Raises ConfigError with one sentence where the file or a value in it cannot be used."""
+def read_toml(path: Path, kind: type[Any]) -> tuple[Any, dict[str, Any]]:
+    """A recipe of some kind, and what its file says word for word.
+
+    Raises ConfigError with one sentence where the file or a value in it cannot be used.
+    """
     try:
         given = tomllib.loads(path.read_text("utf-8"))
-        recipe = TypeAdapter(Recipe).validate_python(given)
+        return TypeAdapter(kind).validate_python(given), given
     except OSError as error:
         raise ConfigError(f"{path} cannot be read: {error.strerror}.") from error
     except ValidationError as error:
         raise ConfigError(f"{path}: {_first_fault(error.errors()[0])}.") from error
     except ValueError as error:
         raise ConfigError(f"{path} is not valid TOML: {error}.") from error
+
+
+def read_recipe(path: Path) -> Recipe:
+    """Raises ConfigError with one sentence where the file or a value in it cannot be used."""
+    recipe, given = read_toml(path, Recipe)
     for section in ("model", "word2vec") if recipe.start else ():
         if section in given:
             raise ConfigError(f"{path}: '{section}' has no effect, for '{recipe.start}' brings its own; leave it out.")

@@ -136,7 +136,15 @@ def _replies(
         rows = slice(start, start + _CHUNK)
         of_chunk = int(np.random.SeedSequence((seed, start)).generate_state(1)[0])
         found = decode(
-            checkpoint.model, states[rows], decoding, of_chunk, speech, earlier=heard[rows], responses=responses
+            checkpoint.model,
+            states[rows],
+            decoding,
+            of_chunk,
+            speech,
+            earlier=heard[rows],
+            responses=responses,
+            own_responses=checkpoint.responses,
+            judge=checkpoint.judge,
         )
         replies += [hypotheses[0] for hypotheses in found]
     return replies

@@ -193,6 +193,8 @@ def _replies(
         seed,
         checkpoint.vocabulary.speech(),
         earlier=heard,
+        own_responses=checkpoint.responses,
+        judge=checkpoint.judge,
     )
     return [checkpoint.vocabulary.decode(hypotheses[0].ids) for hypotheses in found]
 

@@ -33,6 +33,7 @@ from rich.console import Console
 from sqlalchemy.exc import SQLAlchemyError
 
 from chatbot.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from chatbot.choosing.storing import inherit_chooser
 from chatbot.forgetting import hash_of, remove
 from chatbot.history import History
 from chatbot.home import home
@@ -452,6 +453,7 @@ def _learn(folder: Path, config: RetrainConfig, parent: Checkpoint, history: His
     fresh = save_checkpoint(folder / "blended", model, start.vocabulary, metrics).folder
     with suppress(ValueError):  # of a handful of dialogues there is no map
         add_map(fresh, model, stage.base)
+    inherit_chooser(fresh, parent.folder)
     return load_checkpoint(fresh.rename(folder / "checkpoint"))  # there is all of it, or nothing
 
 

@@ -15,11 +15,11 @@ from typing import NamedTuple
 
 import numpy as np
 
+from data.kinds import KINDS
 from data.store import TokenStore
 from data.vocabulary import UNK, Vocabulary
 
 CORPUS = "written"  # whose facts are the speaker's own; elsewhere a name may be a film star's
-KINDS = Path(__file__).with_suffix(".toml")
 _NUMBERS = "numbers"  # ends the name of each kind of them
 _SUMS = ("plus", "minus", "times", "divided", "sum", "half", "double", "twice")  # where one follows from another
 

@@ -14,7 +14,9 @@ import torch
 from rich.console import Console
 
 from chatbot.checkpoint import load_checkpoint, save_checkpoint
+from chatbot.choosing.storing import inherit_chooser
 from chatbot.model import HRED, ModelConfig
+from chatbot.shelf import folder_of
 from chatbot.state_map import add_map
 from data.progress import LoggedProgress
 from data.store import TokenStore
@@ -54,7 +56,8 @@ def train(recipe: Recipe, console: Console) -> Path:
     model = _run_stage("train", corpus, recipe.train, model, vocabulary, recipe, console)
     if recipe.adversarial is not None:
         _run_adversarial(recipe.adversarial, model, vocabulary, recipe, console)
-    return _finish(recipe.run, "train" if recipe.adversarial is None else "adversarial", prepared / corpus / "train")
+    last_stage = "train" if recipe.adversarial is None else "adversarial"
+    return _finish(recipe.run, last_stage, prepared / corpus / "train", recipe.start)
 
 
 def vocabulary_of(prepared: Path) -> Vocabulary:
@@ -169,12 +172,15 @@ def _stores(config: CorpusConfig, corpus: str) -> tuple[TokenStore, TokenStore]:
     return learned, judged
 
 
-def _finish(run: Path, last_stage: str, learned: Path) -> Path:
-    """The checkpoint that the last stage kept, in the run's own folder with the record of its training."""
+def _finish(run: Path, last_stage: str, learned: Path, start: str) -> Path:
+    """The checkpoint that the last stage kept, in the run's own folder with the record of its training, and with the
+    chooser of the checkpoint that it started with."""
     kept = load_checkpoint(run / last_stage / "kept")
     checkpoint = save_checkpoint(run / "checkpoint", kept.model, kept.vocabulary, kept.metrics)
     for record in (*run.glob("*/curves.png"), *run.glob("*/metrics.jsonl")):
         shutil.copy(record, checkpoint.folder / f"{record.parent.name}-{record.name}")
     with suppress(ValueError):  # of a handful of dialogues there is no map
         add_map(checkpoint.folder, checkpoint.model, TokenStore.open(learned))
+    if start:
+        inherit_chooser(checkpoint.folder, folder_of(start))
     return checkpoint.folder

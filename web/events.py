@@ -249,7 +249,7 @@ class Events:
 
     def _explain(self, user_id: str, payload: protocol.OfReply) -> Answer:
         insight = self.service.history.insight(user_id, payload.conversation_id, payload.reply_id)
-        candidates = [_renamed(candidate) for candidate in insight.candidates]
+        candidates = [_as_sent(candidate) for candidate in insight.candidates]
         return {"candidates": candidates, "moved": moved(insight.before, insight.after)}
 
     def _compare(self, user_id: str, payload: protocol.OfReply) -> Answer:
@@ -378,8 +378,11 @@ class Events:
             raise ProtocolError("too_large", f"A message may have {most} characters; this one has {len(text)}.")
 
 
-def _renamed(candidate: dict[str, Any]) -> dict[str, Any]:
-    return {("retrieved" if name == "is_retrieved" else name): value for name, value in candidate.items()}
+def _as_sent(candidate: dict[str, Any]) -> dict[str, Any]:
+    """A candidate as it is sent; those kept before there was a chooser say less of themselves."""
+    known = {name: value for name, value in candidate.items() if name != "is_retrieved"}
+    source = candidate.get("source", "retrieved" if candidate.get("is_retrieved") else "decoded")
+    return {"sensible": None, "specific": None} | known | {"source": source, "retrieved": source == "retrieved"}
 
 
 def _accepted(accepted: Accepted) -> Answer:

@@ -69,7 +69,7 @@ class Metrics:
             "chatbot_batch_replies", "Replies written at once, by each of them", registry=registry, buckets=BATCHES
         )
         self.dull = counter("replies_dull", "Replies with a phrase that says nothing")
-        self.repeated = counter("replies_repeated", "Replies in the words of one of the ten turns before")
+        self.repeated = counter("replies_repeated", "Replies in the words of one of the twenty turns before")
         self.retrieved = counter("replies_retrieved", "Replies given word for word from a corpus")
         self.guarded = counter("replies_guarded", "Fixed answers, by what was said", "category")
         self.checkpoint = gauge("checkpoint_workers", "Workers that answer with a checkpoint", "checkpoint")
@@ -220,7 +220,7 @@ class MeasuredEngine:
 
 
 def _heard(text: str) -> str:
-    """A text without case and punctuation; cheap, for a reply is compared with ten turns."""
+    """A text without case and punctuation; cheap, for a reply is compared with twenty turns."""
     return _SILENT.sub(" ", text.lower()).strip()
 
 

@@ -8,6 +8,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, RootModel, St
 from socketio import packet
 from socketio.packet import Packet
 
+from chatbot.reply import Source
 from data.cleaning import is_blank
 
 PROTOCOL = 1
@@ -436,7 +437,8 @@ class SearchResult(Done):
 
 
 class ChosenAmong(Sent):
-    """A candidate of a reply: log p(y|s) and log p(y) in nats, and the score they and the rest make."""
+    """A candidate of a reply: log p(y|s) and log p(y) in nats, the probabilities that it is sensible and specific where
+    the checkpoint can tell, where it comes from, and the score that these make."""
 
     text: str
     score: float
@@ -444,6 +446,9 @@ class ChosenAmong(Sent):
     log_prior: float
     relevance: float
     repetition: float
+    sensible: float | None
+    specific: float | None
+    source: Source
     retrieved: bool
 
 

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from chatbot.reply import DecodingConfig
+from chatbot.reply import DecodingConfig, Source
 from data.vocabulary import BOS
 
 
@@ -13,7 +13,17 @@ class Hypothesis:
     ids: tuple[int, ...] = ()
     log_probability: float = 0.0  # log p(y | state)
     log_prior: float = 0.0  # log p(y | zero state); 0 where the search does not follow it
-    is_retrieved: bool = False  # not decoded, but said by somebody
+    source: Source = "decoded"
+
+    @property
+    def is_retrieved(self) -> bool:
+        """Whether a person said it in another dialogue."""
+        return self.source == "retrieved"
+
+    @property
+    def is_own(self) -> bool:
+        """Whether the network decoded it, or more than it."""
+        return self.source in ("decoded", "shortened")
 
     @property
     def last(self) -> int:

@@ -6,10 +6,11 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from chatbot.choosing.sense import SenseJudge
 from chatbot.decoding.hypothesis import Hypothesis
 from chatbot.decoding.network import Model
 from chatbot.decoding.ranking import ranked
-from chatbot.decoding.retrieval import Responses, offer_responses
+from chatbot.decoding.retrieval import Responses, offer_retrieved, offer_written
 from chatbot.decoding.search import Search, start_searches
 from chatbot.decoding.stepping import UNKNOWN_SPEECH, step
 from chatbot.processor import FreeCores
@@ -27,6 +28,8 @@ def decode(
     max_batch: int = 64,
     earlier: Sequence[Sequence[Sequence[int]]] | None = None,
     responses: Responses | None = None,
+    own_responses: Responses | None = None,
+    judge: SenseJudge | None = None,
 ) -> list[list[Hypothesis]]:
     """Hypotheses, best first, for each of many dialogue states (N, S), for evaluation offline.
 
@@ -36,7 +39,9 @@ def decode(
     contexts = [()] * len(states) if earlier is None else earlier
     searches = start_searches(model, states, [config] * len(states), [(seed, place) for place in range(len(states))])
     if responses is not None:
-        offer_responses(model, responses, searches, contexts)
+        offer_retrieved(model, responses, searches, contexts)
+    if own_responses is not None and judge is not None:
+        offer_written(own_responses, searches, contexts)
     waiting, live, cores = deque(searches), list[Search](), FreeCores()
     while waiting or live:
         cores.look()
@@ -44,7 +49,7 @@ def decode(
         step(model, live, speech)
         live = [search for search in live if not search.is_done]
     found = [
-        ranked(model, search.state, [search.ended], [config], [context])[0]
+        ranked(model, search.state, [search.ended], [config], [context], judge)[0]
         for search, context in zip(searches, contexts, strict=True)
     ]
     return [[rated.hypothesis for rated in group] for group in found]

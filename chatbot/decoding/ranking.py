@@ -6,10 +6,14 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from chatbot.choosing.sense import Sense, SenseJudge
 from chatbot.decoding.hypothesis import Hypothesis
 from chatbot.decoding.network import Model
+from chatbot.decoding.reuse import first_sentence
 from chatbot.decoding.utterances import encode_utterances
 from chatbot.reply import DecodingConfig
+
+_SENSE_SCALE = 0.1  # of the weight of repetition: probabilities differ by tenths, the other score by whole nats
 
 
 class Rated(NamedTuple):
@@ -18,13 +22,19 @@ class Rated(NamedTuple):
         (log p(y|s) - lambda log p(y)) / |y|^penalty  +  w relevance(s, y)  -  v repetition(y)  -  m, if y is retrieved
 
     The first term is maximum mutual information (Li et al., NAACL 2016, eq. 9), divided as a whole so that its two
-    log-probabilities stay comparable.
+    log-probabilities stay comparable. Where a chooser judges the candidates, its opinion takes the place of all but
+    repetition:
+
+        p(sensible) + w' p(specific)  -  v' repetition(y)  -  m', if the network decoded y and it speaks of itself
+
+    for of what it is, the network knows nothing: it has learned from people, and says that it has children.
     """
 
     hypothesis: Hypothesis
     score: float
     relevance: float
     repetition: float
+    sense: Sense | None = None
 
 
 def ranked(
@@ -33,12 +43,20 @@ def ranked(
     groups: Sequence[Sequence[Hypothesis]],
     configs: Sequence[DecodingConfig],
     earlier: Sequence[Sequence[Sequence[int]]],
+    judge: SenseJudge | None = None,
 ) -> list[list[Rated]]:
-    """The candidates of each of n replies, best first; the relevance of all to their `states` (n, S) in one batch."""
-    relevance = _relevance(model, states, groups)
+    """The candidates of each of n replies, best first: by their relevance to `states` (n, S) and their likelihood, or
+    by what a `judge` says of them. All are looked at in one batch.
+
+    With a judge the first sentences of longer candidates are candidates as well, and their relevance is left at 0.
+    """
+    if judge is not None:
+        groups = [[*group, *first_sentences(group, judge.marks)] if len(group) > 1 else group for group in groups]
+    senses = _senses(judge, groups, earlier)
+    relevance = _relevance(model, states, groups) if judge is None else [[0.0] * len(group) for group in groups]
     return [
-        best_first(group, config, scores, context)
-        for group, config, scores, context in zip(groups, configs, relevance, earlier, strict=True)
+        best_first(group, config, scores, context, opinions, frozenset() if judge is None else judge.itself)
+        for group, config, scores, context, opinions in zip(groups, configs, relevance, earlier, senses, strict=True)
     ]
 
 
@@ -47,20 +65,27 @@ def best_first(
     config: DecodingConfig,
     relevance: Sequence[float],
     earlier: Sequence[Sequence[int]] = (),
+    senses: Sequence[Sense | None] | None = None,
+    itself: Set[int] = frozenset(),
 ) -> list[Rated]:
     """The hypotheses in falling order of their score.
 
     Those that should not be taken follow: first samples that were cut off at their limit, then retrieved ones that are
-    not relevant enough, then word-for-word repeats of an earlier utterance.
+    not relevant enough where no sense is known, then word-for-word repeats of an earlier utterance. With the words of
+    `itself` somebody speaks of himself.
     """
     utterances = {tuple(utterance) for utterance in earlier}
     said = set().union(*(ngrams(utterance, config.no_repeat_ngram) for utterance in utterances))
-    rated = [rate(hypothesis, config, fits, said) for hypothesis, fits in zip(hypotheses, relevance, strict=True)]
+    opinions = senses or [None] * len(hypotheses)
+    rated = [
+        rate(hypothesis, config, fits, said, sense, hypothesis.is_own and not itself.isdisjoint(hypothesis.ids))
+        for hypothesis, fits, sense in zip(hypotheses, relevance, opinions, strict=True)
+    ]
 
     def order(one: Rated) -> tuple[bool, bool, bool, float]:
         ids, is_retrieved = one.hypothesis.ids, one.hypothesis.is_retrieved
-        is_off = is_retrieved and one.relevance < config.retrieved_relevance
-        is_cut = not is_retrieved and config.method == "sample" and len(ids) == config.max_tokens
+        is_off = is_retrieved and one.sense is None and one.relevance < config.retrieved_relevance
+        is_cut = one.hypothesis.source == "decoded" and config.method == "sample" and len(ids) == config.max_tokens
         return ids in utterances, is_off, is_cut, -one.score
 
     return sorted(rated, key=order)
@@ -71,12 +96,28 @@ def rate(
     config: DecodingConfig,
     relevance: float = 0.0,
     said: Set[tuple[int, ...]] = frozenset(),
+    sense: Sense | None = None,
+    is_of_itself: bool = False,
 ) -> Rated:
-    """How good a reply is among the candidates of one turn; `said` are the n-grams of earlier utterances."""
+    """How good a reply is among the candidates of one turn; `said` are the n-grams of earlier utterances.
+
+    `is_of_itself` tells whether the network says something of itself in it.
+    """
     repeated = repetition(hypothesis.ids, ngrams(hypothesis.ids, config.no_repeat_ngram), said)
+    if sense is not None:
+        gain = sense.sensible + config.specific_weight * sense.specific
+        loss = _SENSE_SCALE * config.repetition_weight * repeated + config.itself_margin * is_of_itself
+        return Rated(hypothesis, gain - loss, relevance, repeated, sense)
     gain = hypothesis.normalised(config) + config.relevance_weight * relevance
     loss = config.repetition_weight * repeated + config.retrieved_margin * hypothesis.is_retrieved
     return Rated(hypothesis, gain - loss, relevance, repeated)
+
+
+def first_sentences(group: Sequence[Hypothesis], marks: Set[int]) -> list[Hypothesis]:
+    """The first sentence of each hypothesis that has more of them, as hypotheses whose log-probability is not known."""
+    whole = {one.ids for one in group}
+    firsts = dict.fromkeys(first_sentence(one.ids, marks) for one in group)
+    return [Hypothesis(ids, source="shortened") for ids in firsts if ids not in whole]
 
 
 def repetition(ids: Sequence[int], own: Set[tuple[int, ...]], said: Set[tuple[int, ...]]) -> float:
@@ -89,6 +130,18 @@ def repetition(ids: Sequence[int], own: Set[tuple[int, ...]], said: Set[tuple[in
 def ngrams(ids: Sequence[int], n: int) -> set[tuple[int, ...]]:
     """All runs of n tokens; none for n = 0."""
     return {tuple(ids[start : start + n]) for start in range(len(ids) - n + 1)} if n else set()
+
+
+def _senses(
+    judge: SenseJudge | None,
+    groups: Sequence[Sequence[Hypothesis]],
+    earlier: Sequence[Sequence[Sequence[int]]],
+) -> list[Sequence[Sense | None]]:
+    """What a judge says of the candidates of each reply; nothing where there is no judge or nothing to choose."""
+    if judge is None:
+        return [[None] * len(group) for group in groups]
+    found = judge.judge(earlier, [[one.ids for one in group] if len(group) > 1 else [] for group in groups])
+    return [senses or [None] * len(group) for senses, group in zip(found, groups, strict=True)]
 
 
 def _relevance(model: Model, states: Tensor, groups: Sequence[Sequence[Hypothesis]]) -> list[list[float]]:

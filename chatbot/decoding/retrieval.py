@@ -1,7 +1,6 @@
-"""Human responses as further candidates of a search."""
+"""Responses of other dialogues as further candidates of a search."""
 
-from collections.abc import Sequence
-from itertools import chain
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 import torch
@@ -11,12 +10,13 @@ from chatbot.decoding.hypothesis import Hypothesis
 from chatbot.decoding.network import Model
 from chatbot.decoding.search import Search
 from chatbot.decoding.utterances import log_probabilities
+from chatbot.reply import DecodingConfig
 
 _DRAWN_FROM = 2  # times as many responses are found as are offered
 
 
 class Responses(Protocol):
-    """What people answered elsewhere; `chatbot.retrieval.Responses` is one."""
+    """What was answered elsewhere: `chatbot.retrieval.Responses`, `chatbot.choosing.responses.OwnResponses`."""
 
     def find(
         self, states: Tensor, earlier: Sequence[Sequence[Sequence[int]]], count: int
@@ -24,29 +24,48 @@ class Responses(Protocol):
         """Up to `count` responses to each of the states (n, S), which were reached over the utterances `earlier`."""
 
 
-def offer_responses(
+def offer_written(responses: Responses, searches: Sequence[Search], earlier: Sequence[Sequence[Sequence[int]]]) -> None:
+    """Gives each search that asks for them responses of the chatbot's own conversations to choose among.
+
+    `earlier` are the utterances that led to each search's state. A chooser judges them, so log-probabilities are not
+    taken: they would cost more than all else.
+    """
+    for search, ids in _drawn(responses, searches, earlier, lambda config: config.written):
+        search.ended.append(Hypothesis(ids, source="written"))
+
+
+def offer_retrieved(
     model: Model, responses: Responses, searches: Sequence[Search], earlier: Sequence[Sequence[Sequence[int]]]
 ) -> None:
     """Gives each search that asks for them human responses to choose among, with the log-probabilities they have.
 
-    `earlier` are the utterances that led to each search's state. Those offered are drawn from more that were found, so
-    that who asks again is not told the same again; the samples are what they would have been without.
+    Those offered are drawn from more that were found, so that a user who asks again is not told the same again; the
+    samples are what they would have been without.
     """
-    asking = [(search, said) for search, said in zip(searches, earlier, strict=True) if search.config.retrieved]
-    counts = {search.config.retrieved for search, _ in asking}
-    drawn = list(
-        chain.from_iterable(
-            _draw_responses(responses, [one for one in asking if one[0].config.retrieved == count], count)
-            for count in counts
-        )
-    )
+    drawn = _drawn(responses, searches, earlier, lambda config: config.retrieved)
     if not drawn:
         return
     utterances = [ids for _, ids in drawn]
     given = log_probabilities(model, torch.cat([search.state for search, _ in drawn]), utterances)
     alone = log_probabilities(model, model.initial_state(len(drawn)), utterances)
     for (search, ids), log_probability, log_prior in zip(drawn, given.tolist(), alone.tolist(), strict=True):
-        search.ended.append(Hypothesis(ids, log_probability, log_prior, is_retrieved=True))
+        search.ended.append(Hypothesis(ids, log_probability, log_prior, "retrieved"))
+
+
+def _drawn(
+    responses: Responses,
+    searches: Sequence[Search],
+    earlier: Sequence[Sequence[Sequence[int]]],
+    count_of: Callable[[DecodingConfig], int],
+) -> list[tuple[Search, tuple[int, ...]]]:
+    """What is offered to the searches, for those that ask for the same number of responses together."""
+    asking = [(search, said) for search, said in zip(searches, earlier, strict=True) if count_of(search.config)]
+    counts = {count_of(search.config) for search, _ in asking}
+    return [
+        drawn
+        for count in counts
+        for drawn in _draw_responses(responses, [one for one in asking if count_of(one[0].config) == count], count)
+    ]
 
 
 def _draw_responses(

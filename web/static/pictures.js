@@ -175,25 +175,37 @@ function legend(count) {
 
 // --- why this reply
 
-const COLUMNS = [
-  ["Score", ({ score }) => decimal(score),
-    "What chose: the highest is said, unless somebody has said these very words before in this dialogue. It is made of the rest."],
+const SCORE = ["Score", ({ score }) => decimal(score),
+  "What chose: the highest is said, unless somebody has said these very words before in this dialogue. It is made of the rest."];
+const REPEATS = ["Repeats", ({ repetition }) => decimal(repetition),
+  "How much of it was said before, or is said twice in it; this counts against it."];
+const BY_SENSE = [
+  SCORE,
+  ["Sensible", ({ sensible }) => decimal(sensible),
+    "How likely a reader would find that it makes sense here, as the chooser judges that, from 0 to 1."],
+  ["Specific", ({ specific }) => decimal(specific),
+    "How likely a reader would find that it fits this dialogue in particular, from 0 to 1."],
+  REPEATS,
+];
+const BY_LIKELIHOOD = [
+  SCORE,
   ["log p(y|s)", ({ log_probability }) => decimal(log_probability, 1),
     "How likely the words are after this dialogue, as a logarithm: the nearer to 0, the likelier."],
   ["log p(y)", ({ log_prior }) => decimal(log_prior || null, 1),
     "How likely they are whatever was said before. What can be said at any time says little, so this counts against it."],
   ["Relevance", ({ relevance }) => decimal(relevance),
     "How well the reply goes with the dialogue, as the model judges that."],
-  ["Repeats", ({ repetition }) => decimal(repetition),
-    "How much of it was said before, or is said twice in it; this counts against it."],
+  REPEATS,
 ];
+const SOURCES = { retrieved: "Someone’s words", written: "Written for it", shortened: "First sentence" };
 
 /** `candidates` as of reply.explain, the best first: it is what was said. */
 export function candidatesTable(candidates) {
-  const heads = COLUMNS.map(([head]) => element("th", { scope: "col" }, head));
-  const bodies = candidates.map(candidateRows);
+  const columns = candidates.some(({ sensible }) => sensible != null) ? BY_SENSE : BY_LIKELIHOOD;
+  const heads = columns.map(([head]) => element("th", { scope: "col" }, head));
+  const bodies = candidates.map((candidate, place) => candidateRows(candidate, place, columns));
   const table = element("table", {}, element("thead", {}, element("tr", {}, ...heads)), ...bodies.slice(0, AT_FIRST));
-  const terms = COLUMNS.map(([head, , meaning]) => element("div", {}, element("dt", {}, head), element("dd", {}, meaning)));
+  const terms = columns.map(([head, , meaning]) => element("div", {}, element("dt", {}, head), element("dd", {}, meaning)));
   return [table, ...showAll(table, bodies), element("dl", { class: "terms" }, ...terms)];
 }
 
@@ -209,12 +221,13 @@ function showAll(table, bodies) {
 }
 
 /** Its words over its figures: so both have room on a phone. */
-function candidateRows(candidate, place) {
+function candidateRows(candidate, place, columns) {
   const signs = [];
   if (place === 0) signs.push(element("small", { class: "chip" }, icon("check"), "Said"));
-  if (candidate.retrieved) signs.push(element("small", { class: "chip borrowed" }, "Someone’s words"));
-  const words = element("th", { scope: "rowgroup", colspan: COLUMNS.length }, element("bdi", {}, candidate.text), " ", ...signs);
-  const figures = COLUMNS.map(([, value]) => element("td", {}, value(candidate)));
+  const source = SOURCES[candidate.source];
+  if (source) signs.push(element("small", { class: "chip borrowed" }, source));
+  const words = element("th", { scope: "rowgroup", colspan: columns.length }, element("bdi", {}, candidate.text), " ", ...signs);
+  const figures = columns.map(([, value]) => element("td", {}, value(candidate)));
   return element("tbody", place === 0 ? { class: "chosen" } : {}, element("tr", {}, words), element("tr", {}, ...figures));
 }
 

@@ -1,0 +1,84 @@
+"""The facts of a dialogue, put into a response of another one: "How old is Rex?" becomes "How old is Luna?".
+
+A word of a response stands for a fact where the person had said it before and it is a name, a town, a job, a colour, an
+animal or a number, or any other word that is rare: what is said of lasagna is not true of soup. Elsewhere the same word
+may be the chatbot's own: "I like the blue sea."
+"""
+
+import tomllib
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
+from itertools import chain
+
+from data.kinds import KINDS
+from data.tokenizer import JOINER
+from data.vocabulary import UNK, Vocabulary
+
+# Which of the kinds in the file can stand for each other in a response.
+_LIKE = {
+    "name": ("women", "men", "female_pets", "male_pets"),
+    "town": ("towns",),
+    "job": ("healers", "teachers", "craftsmen", "caterers", "clerks", "artists"),
+    "colour": ("colors", "coats"),
+    "number": ("small_numbers", "middle_numbers", "large_numbers"),
+}
+_CALLING = ("called", "named", "name", "names")
+_NEAR, _SHORT = 2, 5  # tokens between such a word and the name; tokens of an answer that is little more than a name
+_RARE_FROM = 500  # ids are in the order of how frequent words are, and the most frequent are no names
+_ANIMALS = "dog cat rabbit hamster horse parrot bird goldfish turtle puppy kitten"
+
+Utterance = tuple[int, ...]
+
+
+class Facts:
+    def __init__(self, vocabulary: Vocabulary) -> None:
+        listed = tomllib.loads(KINDS.read_text("utf-8"))
+        words = {like: " ".join(listed[kind] for kind in kinds).replace("/", " ") for like, kinds in _LIKE.items()}
+        words["animal"] = _ANIMALS
+        self._kinds = {vocabulary.id_of(word): kind for kind, row in words.items() for word in row.split()}
+        digits = (place for place, token in enumerate(vocabulary.tokens) if token.strip(JOINER).isdigit())
+        self._kinds |= dict.fromkeys(digits, "number")
+        self._kinds.pop(UNK, None)
+        self._calling = {vocabulary.id_of(word) for word in _CALLING} - {UNK}
+
+    def told(self, response: Utterance, earlier: Iterable[Sequence[int]], rare: Set[int]) -> tuple[bool, ...]:
+        """Which words of a response are facts that were told in `earlier` utterances; `rare` words are such."""
+        said = set(chain.from_iterable(earlier))
+        return tuple((token in self._kinds or token in rare) and token in said for token in response)
+
+    def known(self, earlier: Sequence[Sequence[int]]) -> dict[int, str]:
+        """The words that a person has said in a dialogue whose last utterance is theirs, the last one first, each with
+        its kind; "" of those that have none.
+
+        Whatever they say that somebody is called is a name, be it "Biscuit".
+        """
+        names = set(self._named(earlier))
+        theirs = chain.from_iterable(reversed(one) for one in earlier[::-2])
+        return {token: "name" if token in names else self._kinds.get(token, "") for token in theirs}
+
+    def put_in(self, response: Utterance, told: Sequence[bool], known: Mapping[int, str]) -> Utterance | None:
+        """A response with the facts of another dialogue: those of its words that were `told` are replaced by words of
+        the same kind among those `known` of it.
+
+        None where no such fact is known, or where one is of no kind and has not been said.
+        """
+        new: dict[int, int] = {}
+        for token in dict.fromkeys(token for token, is_told in zip(response, told, strict=True) if is_told):
+            free = (other for other in self._alike(token, known) if other not in new.values())
+            if (other := token if token in known else next(free, None)) is None:
+                return None
+            new[token] = other
+        return tuple(new.get(token, token) if is_told else token for token, is_told in zip(response, told, strict=True))
+
+    def _alike(self, token: int, known: Mapping[int, str]) -> Iterator[int]:
+        kind = self._kinds.get(token)
+        return (other for other, of in known.items() if kind is not None and of == kind)
+
+    def _named(self, earlier: Sequence[Sequence[int]]) -> Iterator[int]:
+        """Rare words of a person after "called", "named" or "name is", and those that answer a question for a name."""
+        for place in range(len(earlier) - 1, -1, -2):
+            theirs = earlier[place]
+            is_answer = place > 0 and not self._calling.isdisjoint(earlier[place - 1]) and len(theirs) <= _SHORT
+            for at, token in enumerate(theirs):
+                is_called = not self._calling.isdisjoint(theirs[max(0, at - _NEAR) : at])
+                if (is_called or is_answer) and token >= _RARE_FROM:
+                    yield token
