@@ -21,13 +21,12 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
-from torch.overrides import TorchFunctionMode
 
 from chatbot.choosing.responses import OwnResponses, load_responses
 from chatbot.choosing.sense import SenseJudge
 from chatbot.choosing.storing import load_chooser
 from chatbot.model import HRED, ModelConfig
-from chatbot.pools import leaving_no_pool
+from chatbot.pools import Undrawn, leaving_no_pool
 from chatbot.shelf import CheckpointError, folder_of, identify
 from chatbot.state_map import StateMap, read_map
 from data.vocabulary import UNK, Vocabulary
@@ -131,21 +130,12 @@ def _read_model(path: Path, config: ModelConfig) -> HRED:
     weights = {name: value.to(torch.float32, copy=True) for name, value in in_layers(load_file(path)).items()}
     if config.layers > len(weights):
         raise ValueError(f"config.json speaks of {config.layers} layers, the weights are {len(weights)}")
-    with torch.device("meta"), _Undrawn():  # sizes are compared before memory is taken for them
+    with torch.device("meta"), Undrawn():  # sizes are compared before memory is taken for them
         model = HRED(config)
     if not all(value.isfinite().all() for value in weights.values()):
         raise ValueError("some of its weights are no numbers")
     model.load_state_dict(weights, assign=True)
     return model.eval().requires_grad_(False)
-
-
-class _Undrawn(TorchFunctionMode):
-    """Lets no weight be drawn: they are replaced anyway, and to draw them torch would load its compiler, 75 MB."""
-
-    def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        if getattr(function, "__name__", "") in ("normal_", "uniform_"):
-            return args[0] if args else kwargs["tensor"]
-        return function(*args, **(kwargs or {}))
 
 
 def in_layers(weights: dict[str, Tensor]) -> dict[str, Tensor]:

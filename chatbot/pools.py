@@ -7,7 +7,9 @@ wake them for each product takes longer than the product: an engine beside one i
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import wraps
-from typing import ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar
+
+from torch.overrides import TorchFunctionMode
 
 Parameters = ParamSpec("Parameters")
 Result = TypeVar("Result")
@@ -22,3 +24,12 @@ def leaving_no_pool(work: Callable[Parameters, Result]) -> Callable[Parameters, 
             return thread.submit(work, *args, **kwargs).result()
 
     return apart
+
+
+class Undrawn(TorchFunctionMode):
+    """Lets no weight be drawn: they are replaced anyway, and to draw them torch would load its compiler, 75 MB."""
+
+    def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if getattr(function, "__name__", "") in ("normal_", "uniform_"):
+            return args[0] if args else kwargs["tensor"]
+        return function(*args, **(kwargs or {}))

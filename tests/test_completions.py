@@ -19,7 +19,7 @@ from flask.testing import FlaskClient
 
 from chatbot.history import open_history
 from chatbot.keys import Keys
-from chatbot.reply import EngineUnavailable, ReplyRequest
+from chatbot.reply import CONTEXT_TURNS, EngineUnavailable, ReplyRequest
 from tests.clients import ServerProcess, WireClient, echo_server
 from tests.echo_engine import EchoEngine
 from web.app import create_app, drain
@@ -316,7 +316,8 @@ def test_nothing_is_stored(caller: FlaskClient, app: Flask) -> None:
 def test_a_long_dialogue_is_let_in_and_its_last_turns_are_read(caller: FlaskClient, engine: EchoEngine) -> None:
     messages = [{"role": ("user", "assistant")[n % 2], "content": f"{n} " + "word " * 30} for n in range(2001)]
     assert ask(caller, messages).status_code == 200
-    assert [text.split()[0] for text in engine.requests[0].context] == [str(n) for n in range(1990, 2000)]
+    last = [str(n) for n in range(2000 - CONTEXT_TURNS, 2000)]
+    assert [text.split()[0] for text in engine.requests[0].context] == last
 
 
 def test_parameters_become_a_way_of_decoding(caller: FlaskClient, engine: EchoEngine) -> None:

@@ -317,7 +317,8 @@ def test_the_context_is_the_last_turns_oldest_first_without_what_was_never_said(
     history.finish_reply(conversation, failed.reply_id, FinishedReply("", "failed", "first"))
     unanswered = send(history, user, conversation, "Now").unanswered
     assert unanswered
-    assert unanswered.context == ("A5", "Q6", "A6", "Q7", "A7", "Q8", "A8", "Q9", "A9", "Lost")[-CONTEXT_TURNS + 1 :]
+    said = [f"{letter}{number}" for number in range(CONTEXT_TURNS) for letter in "QA"]
+    assert unanswered.context == (*said, "Lost")[-CONTEXT_TURNS + 1 :]
     assert unanswered.state is None
 
 

@@ -76,7 +76,10 @@ class Chooser(nn.Module):
         )
         self.dropout = nn.Dropout(0.1)
         nn.init.normal_(self.turns.weight, std=0.1)
-        nn.init.eye_(self.attending.weight)  # a word attends first to words that are like it
+        if (
+            not self.attending.weight.is_meta
+        ):  # whose values come from a file; to set them torch would load its compiler
+            nn.init.eye_(self.attending.weight)  # a word attends first to words that are like it
         nn.init.zeros_(self.attending.bias)
 
     def forward(self, question: Question, pairs: tuple[Tensor, Tensor] | None = None) -> Tensor:

@@ -11,6 +11,7 @@ from safetensors.torch import save_file
 
 from chatbot.choosing.network import Chooser, ChooserConfig
 from chatbot.choosing.responses import RESPONSES
+from chatbot.pools import Undrawn, leaving_no_pool
 from data.vocabulary import Vocabulary
 
 CHOOSER = "chooser.safetensors"
@@ -23,6 +24,7 @@ def save_chooser(folder: Path, chooser: Chooser) -> None:
     (folder / CHOOSER).chmod(0o644)  # safetensors makes it its owner's alone; a server may be another user
 
 
+@leaving_no_pool
 def load_chooser(folder: Path, vocabulary: Vocabulary) -> Chooser | None:
     """The chooser in a checkpoint's folder, in float32 and in evaluation mode, if there is one.
 
@@ -38,7 +40,7 @@ def load_chooser(folder: Path, vocabulary: Vocabulary) -> Chooser | None:
         raise ValueError(f"the chooser knows {config.vocabulary_size} tokens, the vocabulary {len(vocabulary)}")
     if not all(value.isfinite().all() for value in weights.values()):
         raise ValueError("some of the chooser's weights are no numbers")
-    with torch.device("meta"):
+    with torch.device("meta"), Undrawn():
         chooser = Chooser(config)
     chooser.load_state_dict(weights, assign=True)
     return chooser.eval().requires_grad_(False)
