@@ -135,6 +135,8 @@ class ChatEngine:
         self._model = prepare(checkpoint.model)
         self.checkpoint = replace(checkpoint, model=self._model)  # so that the weights are not kept twice
         self._responses = open_responses(self.checkpoint)
+        if checkpoint.responses is not None:
+            checkpoint.responses.prepare()
         self._ids_of = lru_cache(_REMEMBERED)(partial(_ids_of, checkpoint.vocabulary))
         self._decoding = decoding
         holds_dialogues = checkpoint.model.config.kind != "seq2seq"  # which turns a text into another, whatever it says
@@ -317,12 +319,14 @@ class ChatEngine:
     def _begin(self, turns: Sequence[_Turn], states: Tensor) -> None:
         """Starts the searches for replies to states (n, S)."""
         decodings = [turn.decoding for turn in turns]
-        searches = start_searches(self._model, states, decodings, [turn.request.seed for turn in turns])
+        judge, own = self.checkpoint.judge, self.checkpoint.responses
+        seeds = [turn.request.seed for turn in turns]
+        searches = start_searches(self._model, states, decodings, seeds, judge is not None)
         earlier = [turn.earlier for turn in turns]
         if (responses := self._responses) is not None:
-            offer_retrieved(self._model, responses, searches, earlier)
-        if self.checkpoint.judge is not None and self.checkpoint.responses is not None:
-            offer_written(self.checkpoint.responses, searches, earlier)
+            offer_retrieved(self._model, responses, searches, earlier, judge is not None)
+        if judge is not None and own is not None:
+            offer_written(own, searches, earlier)
         for turn, search in zip(turns, searches, strict=True):
             turn.search, turn.begun_at = search, time.monotonic()
         self._batch.extend(turns)

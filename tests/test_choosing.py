@@ -34,6 +34,7 @@ from training.choosing.examples import Examples
 from training.choosing.judgements import Judged, measure, read_judgements
 from training.choosing.learning import Learning
 from training.choosing.recipe import ChooserRecipe, read_chooser_recipe
+from training.choosing.teach import teach_chooser
 from training.config import ConfigError, CorpusConfig
 
 SIZE = 40
@@ -398,3 +399,21 @@ def test_a_recipe_of_a_chooser_with_a_wrong_key_is_refused_in_a_sentence(tmp_pat
     result = CliRunner().invoke(main, ["chooser", str(file)])
     assert result.exit_code == 2
     assert "there is no key 'foo'" in result.output
+
+
+def test_a_corpus_prepared_with_other_words_is_refused_in_a_sentence(tmp_path: Path) -> None:
+    checkpoint = tiny_checkpoint(tmp_path / "tiny")
+    prepared = tmp_path / "prepared"
+    prepared.mkdir()
+    words_of("other words").save(prepared / "vocabulary.json")
+    with pytest.raises(ValueError, match="was prepared with other words"):
+        teach_chooser(replace(recipe(tmp_path), start=str(checkpoint.folder)), Console(quiet=True))
+
+
+def test_what_a_judge_chooses_among_is_found_without_the_prior(tmp_path: Path) -> None:
+    checkpoint = checkpoint_with_chooser(tmp_path)
+    decoding = replace(DEFAULT, candidates=2, written=0, retrieved=0, max_tokens=6)
+    with ChatEngine(checkpoint, decoding) as engine:
+        reply = engine.reply(ReplyRequest("I am fine", seed=1))
+    assert {one.log_prior for one in reply.candidates} == {0.0}
+    assert any(one.log_probability < 0 for one in reply.candidates)

@@ -1,5 +1,7 @@
 """`chatbot train`, `word2vec`, `judges`, `evaluate`, `adversuc`, `results`, and those of two files more."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -17,6 +19,17 @@ if TYPE_CHECKING:
     from training.config import CorpusConfig
 
 
+@contextmanager
+def _resumable(command: str) -> Iterator[None]:
+    """Tell the user of a fault in a sentence, and after Ctrl-C by which command the work goes on."""
+    try:
+        with told_to_user(ValueError):
+            yield
+    except KeyboardInterrupt:
+        click.echo(f"Stopped; what was done is kept. Go on with: {command}", err=True)
+        raise SystemExit(130) from None
+
+
 @click.command()
 @click.argument("recipe", type=click.Path(path_type=Path))
 @click.pass_context
@@ -32,14 +45,10 @@ def train(context: click.Context, recipe: Path) -> None:
     from training.train import train as follow
 
     step_back()
-    try:
-        with told_to_user(ValueError):
-            steps = read_recipe(recipe)
-            _prepare_if_missing(context, steps.corpus, steps.start)
-            folder = follow(steps, Console(stderr=True))
-    except KeyboardInterrupt:
-        click.echo(f"Stopped; what was done is kept. Go on with: chatbot train {recipe}", err=True)
-        raise SystemExit(130) from None
+    with _resumable(f"chatbot train {recipe}"):
+        steps = read_recipe(recipe)
+        _prepare_if_missing(context, steps.corpus, steps.start)
+        folder = follow(steps, Console(stderr=True))
     click.echo(f"The checkpoint is in {folder}. Talk to it with: chatbot talk --checkpoint {folder}")
 
 
@@ -58,14 +67,10 @@ def chooser(context: click.Context, recipe: Path) -> None:
     from training.choosing.teach import teach_chooser
 
     step_back()
-    try:
-        with told_to_user(ValueError):
-            steps = read_chooser_recipe(recipe)
-            _prepare_if_missing(context, steps.corpus, steps.start)
-            folder, measured = teach_chooser(steps, Console(stderr=True))
-    except KeyboardInterrupt:
-        click.echo(f"Stopped; what was done is kept. Go on with: chatbot chooser {recipe}", err=True)
-        raise SystemExit(130) from None
+    with _resumable(f"chatbot chooser {recipe}"):
+        steps = read_chooser_recipe(recipe)
+        _prepare_if_missing(context, steps.corpus, steps.start)
+        folder, measured = teach_chooser(steps, Console(stderr=True))
     click.echo(
         f"Of {measured.contexts} held-out contexts its choice is sensible in {measured.sensible:.0%} and specific in "
         f"{measured.specific:.0%}; {measured.possible:.0%} hold a sensible candidate."
@@ -111,12 +116,8 @@ def judges(prepared: Path) -> None:
 
     from training.judges import default_folder, train_judges
 
-    try:
-        with told_to_user(ValueError):
-            train_judges(prepared, default_folder(), Console(stderr=True))
-    except KeyboardInterrupt:
-        click.echo(f"Stopped; what was done is kept. Go on with: chatbot judges {prepared}", err=True)
-        raise SystemExit(130) from None
+    with _resumable(f"chatbot judges {prepared}"):
+        train_judges(prepared, default_folder(), Console(stderr=True))
     click.echo(f"The judges are in {default_folder()}; `chatbot evaluate` asks them from now on.")
 
 

@@ -76,9 +76,8 @@ class Chooser(nn.Module):
         )
         self.dropout = nn.Dropout(0.1)
         nn.init.normal_(self.turns.weight, std=0.1)
-        if (
-            not self.attending.weight.is_meta
-        ):  # whose values come from a file; to set them torch would load its compiler
+        # On the meta device values are not needed, and to set these torch would load its compiler.
+        if not self.attending.weight.is_meta:
             nn.init.eye_(self.attending.weight)  # a word attends first to words that are like it
         nn.init.zeros_(self.attending.bias)
 

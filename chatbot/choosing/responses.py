@@ -70,10 +70,15 @@ class OwnResponses:
         self._size = len(vocabulary)
         self._facts = Facts(vocabulary)
         self._marks = frozenset(self._speech.marks)
-        self._postings = _index([self._features(one.asked, one.before) for one in exchanges])
+        self._postings: _Postings | None = None
 
     def __len__(self) -> int:
         return len(self._exchanges)
+
+    def prepare(self) -> None:
+        """Index them, which takes seconds; the first `find` does so otherwise."""
+        if self._postings is None:
+            self._postings = _index([self._features(one.asked, one.before) for one in self._exchanges])
 
     def find(self, states: Tensor, earlier: Sequence[Sequence[Sequence[int]]], count: int) -> list[list[Utterance]]:
         """Up to `count` different responses to the last of each dialogue's `earlier` utterances, the likest first, and
@@ -113,6 +118,8 @@ class OwnResponses:
 
     def _likeness(self, asked: Counter[int]) -> np.ndarray:
         """The cosine of an utterance and of each one that a response answers, up to a factor: (N,)."""
+        self.prepare()
+        assert self._postings is not None
         postings, likeness = self._postings, np.zeros(len(self), np.float32)
         for feature, count in asked.items():
             place = int(np.searchsorted(postings.features, feature))

@@ -37,9 +37,10 @@ def decode(
     At most `max_batch` replies are in the batch at once; one that ends makes room for the next.
     """
     contexts = [()] * len(states) if earlier is None else earlier
-    searches = start_searches(model, states, [config] * len(states), [(seed, place) for place in range(len(states))])
+    seeds, is_judged = [(seed, place) for place in range(len(states))], judge is not None
+    searches = start_searches(model, states, [config] * len(states), seeds, is_judged)
     if responses is not None:
-        offer_retrieved(model, responses, searches, contexts)
+        offer_retrieved(model, responses, searches, contexts, is_judged)
     if own_responses is not None and judge is not None:
         offer_written(own_responses, searches, contexts)
     waiting, live, cores = deque(searches), list[Search](), FreeCores()

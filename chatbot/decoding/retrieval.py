@@ -35,14 +35,23 @@ def offer_written(responses: Responses, searches: Sequence[Search], earlier: Seq
 
 
 def offer_retrieved(
-    model: Model, responses: Responses, searches: Sequence[Search], earlier: Sequence[Sequence[Sequence[int]]]
+    model: Model,
+    responses: Responses,
+    searches: Sequence[Search],
+    earlier: Sequence[Sequence[Sequence[int]]],
+    is_judged: bool = False,
 ) -> None:
-    """Gives each search that asks for them human responses to choose among, with the log-probabilities they have.
+    """Give each search that asks for them human responses to choose among, with the log-probabilities they have unless
+    a chooser judges them.
 
     Those offered are drawn from more that were found, so that a user who asks again is not told the same again; the
     samples are what they would have been without.
     """
     drawn = _drawn(responses, searches, earlier, lambda config: config.retrieved)
+    if is_judged:
+        for search, ids in drawn:
+            search.ended.append(Hypothesis(ids, source="retrieved"))
+        return
     if not drawn:
         return
     utterances = [ids for _, ids in drawn]

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from itertools import accumulate, pairwise
 from typing import NamedTuple
 
@@ -94,9 +95,15 @@ class Search:
 
 
 def start_searches(
-    model: Model, states: Tensor, configs: Sequence[DecodingConfig], seeds: Sequence[Seed]
+    model: Model,
+    states: Tensor,
+    configs: Sequence[DecodingConfig],
+    seeds: Sequence[Seed],
+    is_judged: bool = False,
 ) -> list[Search]:
-    """One search for each row of `states` (N, S)."""
+    """One search for each row of `states` (N, S). Where a chooser judges what they find, log p(y) is not followed."""
+    if is_judged:
+        configs = [replace(config, mmi_lambda=0.0) for config in configs]
     memory, fed = model.start_decoding(states), model.feed(states)  # (N, M), (N, F)
     searches = [
         Search(*of_one) for of_one in zip(configs, states.split(1), memory.split(1), fed.split(1), seeds, strict=True)

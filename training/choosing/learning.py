@@ -20,6 +20,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from chatbot.choosing.network import Chooser, ask
+from chatbot.reply import DEFAULT
 from data.progress import LoggedProgress
 from training.choosing.examples import Example, Examples
 from training.choosing.judgements import Judged
@@ -29,7 +30,6 @@ from training.resuming import go_through, load_latest, save_latest
 _IN_BATCH = 96  # dialogues of a likeness step
 _COMPARED, _OWN_WRONG, _OTHERS = 16, 3, 8  # dialogues of a comparison step, wrong responses of each, those of others
 _AT_ONCE = 6  # contexts of a judgement step
-_SPECIFIC = 0.5  # the weight of being specific beside being sensible
 _LISTWISE, _REHEARSED = 0.1, 0.1  # weights beside each candidate's own loss
 _WARM_UP = 200  # steps
 _CLIP = 1.0
@@ -145,7 +145,7 @@ class Learning:
         logits = self.chooser(ask([one.context for one in part], [one.candidates for one in part]))
         marks = [(good, fits) for one in part for good, fits in zip(one.sensible, one.specific, strict=True)]
         wanted = torch.tensor(marks, dtype=torch.float)
-        loss = F.binary_cross_entropy_with_logits(logits, wanted, weight=torch.tensor([1.0, _SPECIFIC]))
+        loss = F.binary_cross_entropy_with_logits(logits, wanted, weight=torch.tensor([1.0, DEFAULT.specific_weight]))
         sizes = [len(one.candidates) for one in part]
         loss = loss + _LISTWISE * _listwise(logits, wanted, sizes)
         return loss + _REHEARSED * self._compare(*self._draw(3, step, _AT_ONCE // 2))
@@ -160,7 +160,7 @@ class Learning:
 
 def _listwise(logits: Tensor, wanted: Tensor, sizes: Sequence[int]) -> Tensor:
     """How far the candidates of each context are from the order that its readers gave them (Cao et al., 2007)."""
-    weights = torch.tensor([1.0, _SPECIFIC])
+    weights = torch.tensor([1.0, DEFAULT.specific_weight])
     losses = []
     for given, right in zip(
         (logits * weights).sum(1).split(list(sizes)), (wanted * weights).sum(1).split(list(sizes)), strict=True

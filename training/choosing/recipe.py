@@ -1,6 +1,5 @@
 """The recipe of a chooser: which checkpoint it is for, what it learns from, and for how many steps."""
 
-from dataclasses import field
 from pathlib import Path
 from typing import Annotated
 
@@ -26,7 +25,7 @@ class ChooserRecipe:
     comparison_rate: Positive = 1e-3
     passes: Whole = 4  # over the judgements
     judgement_rate: Positive = 5e-4
-    size: Annotated[int, Field(ge=8, le=1024, strict=True)] = field(default=128)
+    size: Annotated[int, Field(ge=8, le=1024, strict=True)] = 128  # numbers of a word and of each layer
     seed: Annotated[int, Field(ge=0, lt=2**32, strict=True)] = 0
 
 

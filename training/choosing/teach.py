@@ -13,6 +13,7 @@ from chatbot.choosing.network import Chooser, ChooserConfig
 from chatbot.choosing.responses import exchanges_of, save_responses
 from chatbot.choosing.sense import SenseJudge
 from chatbot.choosing.storing import save_chooser
+from chatbot.reply import DEFAULT
 from data.cleaning import normalise
 from data.formats.corpora import written
 from data.progress import working
@@ -22,8 +23,7 @@ from training.choosing.examples import Examples
 from training.choosing.judgements import SHIPPED, Judged, Measured, measure, read_judgements
 from training.choosing.learning import Learning
 from training.choosing.recipe import ChooserRecipe
-
-_SPECIFIC = 0.5
+from training.train import vocabulary_of
 
 
 def teach_chooser(recipe: ChooserRecipe, console: Console) -> tuple[Path, Measured]:
@@ -32,6 +32,11 @@ def teach_chooser(recipe: ChooserRecipe, console: Console) -> tuple[Path, Measur
     Raises ValueError with a sentence where a corpus, a file of judgements or an earlier run does not fit the recipe.
     """
     checkpoint = load_checkpoint(recipe.start)
+    if vocabulary_of(recipe.corpus.prepared).tokens != checkpoint.vocabulary.tokens:
+        raise ValueError(
+            f"{recipe.corpus.prepared} was prepared with other words than those of '{recipe.start}'; prepare it with "
+            f"--vocabulary {checkpoint.folder / 'vocabulary.json'}, or name a folder that is not there yet."
+        )
     with working("Reading judgements", console):
         judged = read_judgements((SHIPPED, *recipe.judgements), checkpoint.vocabulary)
     examples = Examples(TokenStore.open(recipe.corpus.prepared / "dialogues" / "train"))
@@ -60,7 +65,9 @@ def fresh_chooser(checkpoint: Checkpoint, size: int) -> Chooser:
 def judge_chooser(chooser: Chooser, judged: list[Judged]) -> Measured:
     """What readers call the candidates that a chooser takes."""
     senses = SenseJudge(chooser, ()).judge([one.context for one in judged], [one.candidates for one in judged])
-    return measure(judged, [[one.sensible + _SPECIFIC * one.specific for one in group] for group in senses])
+    return measure(
+        judged, [[one.sensible + DEFAULT.specific_weight * one.specific for one in group] for group in senses]
+    )
 
 
 def _write(checkpoint: Checkpoint, chooser: Chooser, measured: Measured, folder: Path) -> None:
