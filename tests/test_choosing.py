@@ -16,6 +16,7 @@ from rich.console import Console
 from safetensors.numpy import load_file, save_file
 
 from chatbot.checkpoint import Checkpoint, load_checkpoint
+from chatbot.choosing.facts import Facts
 from chatbot.choosing.network import TURNS, Chooser, ChooserConfig, ask
 from chatbot.choosing.responses import RESPONSES, Exchange, OwnResponses, exchanges_of, load_responses, save_responses
 from chatbot.choosing.sense import Sense, SenseJudge
@@ -28,7 +29,7 @@ from chatbot.reply import DEFAULT, DecodingConfig, ReplyRequest
 from chatbot.shelf import CheckpointError, identify
 from data.store import StoreWriter, TokenStore
 from data.tokenizer import tokenise
-from data.vocabulary import EOS, UNK, Vocabulary
+from data.vocabulary import EOS, SPECIALS, UNK, Vocabulary
 from tests.tiny_checkpoint import tiny_checkpoint, tiny_model
 from training.choosing.examples import Examples
 from training.choosing.judgements import Judged, measure, read_judgements
@@ -417,3 +418,16 @@ def test_what_a_judge_chooses_among_is_found_without_the_prior(tmp_path: Path) -
         reply = engine.reply(ReplyRequest("I am fine", seed=1))
     assert {one.log_prior for one in reply.candidates} == {0.0}
     assert any(one.log_probability < 0 for one in reply.candidates)
+
+
+def test_a_name_is_what_somebody_is_called_and_not_any_word_after_a_question_for_it() -> None:
+    frequent = [f"w{number}" for number in range(500)]  # names are rare words
+    said = ("what is her name", "she is called Pim", "yes she goes to school", "Pim", "Rex")
+    vocabulary = Vocabulary([*SPECIALS, *frequent, *dict.fromkeys(" ".join(said).split())])
+    dialogue = ("she is called Pim", "what is her name", "yes she goes to school")
+    kinds = Facts(vocabulary).known([vocabulary.encode(text) for text in dialogue])
+    assert kinds[vocabulary.id_of("goes")] == ""
+    asked = [vocabulary.encode(text) for text in ("Rex", "what is her name", "Pim")]
+    assert Facts(vocabulary).known(asked)[vocabulary.id_of("Pim")] == "name"
+    told = [vocabulary.encode("she is called Pim")]
+    assert Facts(vocabulary).known(told)[vocabulary.id_of("Pim")] == "name"

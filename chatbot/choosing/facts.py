@@ -22,7 +22,7 @@ _LIKE = {
     "number": ("small_numbers", "middle_numbers", "large_numbers"),
 }
 _CALLING = ("called", "named", "name", "names")
-_NEAR, _SHORT = 2, 5  # tokens between such a word and the name; tokens of an answer that is little more than a name
+_NEAR, _SHORT = 2, 2  # tokens between such a word and the name; tokens of an answer that is little more than a name
 _RARE_FROM = 500  # ids are in the order of how frequent words are, and the most frequent are no names
 _ANIMALS = "dog cat rabbit hamster horse parrot bird goldfish turtle puppy kitten"
 
