@@ -22,6 +22,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from chatbot.choosing.plain import PlainReplies
 from chatbot.choosing.responses import OwnResponses, load_responses
 from chatbot.choosing.sense import SenseJudge
 from chatbot.choosing.storing import load_chooser
@@ -73,7 +74,8 @@ def load_checkpoint(where: str | Path) -> Checkpoint:
         state_map = read_map(folder, model.state_width)
         chooser = load_chooser(folder, vocabulary)
         judge = None if chooser is None else SenseJudge(chooser, vocabulary.speech().marks, _of_itself(vocabulary))
-        responses = load_responses(folder, vocabulary)
+        plain = None if chooser is None else PlainReplies(chooser, vocabulary)
+        responses = load_responses(folder, vocabulary, plain)
     except (ValueError, KeyError, TypeError, OSError, RuntimeError, SafetensorError) as error:
         reason = " ".join(str(error).split())[:200] or type(error).__name__
         raise CheckpointError(f"The checkpoint in {folder} is damaged or of another version: {reason}.") from error

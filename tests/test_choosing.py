@@ -18,6 +18,7 @@ from safetensors.numpy import load_file, save_file
 from chatbot.checkpoint import Checkpoint, load_checkpoint
 from chatbot.choosing.facts import Facts
 from chatbot.choosing.network import TURNS, Chooser, ChooserConfig, ask
+from chatbot.choosing.plain import PLAIN, PlainReplies
 from chatbot.choosing.responses import RESPONSES, Exchange, OwnResponses, exchanges_of, load_responses, save_responses
 from chatbot.choosing.sense import Sense, SenseJudge
 from chatbot.choosing.storing import CHOOSER, save_chooser
@@ -274,11 +275,37 @@ def test_a_written_response_is_among_the_candidates_and_can_be_the_reply(tmp_pat
     decoding = replace(DEFAULT, candidates=2, written=2, retrieved=0, max_tokens=6)
     with ChatEngine(checkpoint, decoding) as engine:
         reply = engine.reply(ReplyRequest("I am fine", ("Hello there", "How are you today?"), seed=1))
-    by_source = {one.source: one for one in reply.candidates}
-    assert by_source["written"].text == "I like music and films."
+    assert "I like music and films." in {one.text for one in reply.candidates if one.source == "written"}
     assert all(one.sensible is not None and one.specific is not None for one in reply.candidates)
     assert reply.text == reply.candidates[0].text
     assert reply.is_retrieved is False
+
+
+def test_plain_replies_stand_beside_the_responses_of_conversations(tmp_path: Path) -> None:
+    checkpoint = checkpoint_with_chooser(tmp_path)
+    assert checkpoint.responses is not None
+    found = checkpoint.responses.find(torch.zeros(1, 1), [[(5, 6)]], 3)[0]
+    texts = [checkpoint.vocabulary.decode(ids) for ids in found]
+    assert set(texts) & set(PLAIN.read_text("utf-8").splitlines())
+
+
+def test_the_plain_replies_found_are_those_whose_vectors_fit_best() -> None:
+    lines = PLAIN.read_text("utf-8").splitlines()
+    vocabulary = words_of(*lines, "My dog died yesterday")
+    chooser = tiny_chooser(len(vocabulary))
+    plain = PlainReplies(chooser, vocabulary)
+    assert len(plain) > 100
+    asked = tuple(vocabulary.encode("My dog died yesterday"))
+    best, second, third = plain.find([[asked]], 3)[0]
+    replies = [tuple(vocabulary.encode(line)) for line in lines]
+    likeness = chooser.likeness_of_all(ask([[asked]], [replies]))[0]
+    assert [replies[place] for place in likeness.topk(3).indices] == [best, second, third]
+
+
+def test_plain_replies_with_words_that_a_vocabulary_lacks_are_left_out() -> None:
+    vocabulary = words_of("That's great!", "I hear music")
+    plain = PlainReplies(tiny_chooser(len(vocabulary)), vocabulary)
+    assert [vocabulary.decode(ids) for ids in plain.find([[(5,)]], 9)[0]] == ["That's great!"]
 
 
 def test_a_greedy_reply_is_chosen_among_nothing(tmp_path: Path) -> None:
@@ -390,6 +417,23 @@ def test_learning_that_was_stopped_goes_on_as_if_it_had_not_been(at: int, store:
     Learning(again, Examples(store), JUDGED, recipe(tmp_path), tmp_path / "stopped").run(Console(quiet=True))
     for name, value in through.state_dict().items():
         torch.testing.assert_close(again.state_dict()[name], value)
+
+
+def test_a_chooser_that_continues_learns_from_judgements_alone(store: TokenStore, tmp_path: Path) -> None:
+    learning = Learning(tiny_chooser(), Examples(store), JUDGED, recipe(tmp_path, continues=True), tmp_path / "run")
+    learning.run(Console(quiet=True))
+    assert learning.position.step == 40  # 20 passes over 8 contexts, of which 6 are learned at once
+
+
+def test_a_checkpoint_without_a_chooser_has_none_to_continue(tmp_path: Path) -> None:
+    checkpoint = tiny_checkpoint(tmp_path / "tiny")
+    prepared = tmp_path / "prepared"
+    with StoreWriter(prepared / "dialogues" / "train") as writer:
+        writer.extend(np.array([5, 6, 7, 8]), np.array([2, 2]), np.array([2]))
+    checkpoint.vocabulary.save(prepared / "vocabulary.json")
+    continuing = replace(recipe(tmp_path, continues=True), start=str(checkpoint.folder))
+    with pytest.raises(ValueError, match="has no chooser to go on from"):
+        teach_chooser(continuing, Console(quiet=True))
 
 
 def test_a_recipe_of_a_chooser_with_a_wrong_key_is_refused_in_a_sentence(tmp_path: Path) -> None:

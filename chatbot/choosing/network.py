@@ -50,7 +50,7 @@ class Question(NamedTuple):
     owners: Tensor
 
 
-class _Text(NamedTuple):
+class Text(NamedTuple):
     """Padded texts: words (N, T, H), which of them are there (N, T), and a vector of each (N, H)."""
 
     words: Tensor
@@ -88,7 +88,7 @@ class Chooser(nn.Module):
         the logits are then (Q, 2).
         """
         owners, which = pairs or (question.owners, torch.arange(len(question.candidates)))
-        asked = _rows(self.read_contexts(question), owners)
+        asked = _rows(self.read_contexts(question.context, question.turns), owners)
         given = _rows(self.read_candidates(question.candidates), which)
         likeness = (self.scale * (asked.vectors * given.vectors).sum(dim=1))[:, None] * self.likeness
         attention = torch.bmm(self.attending(given.words), asked.words.transpose(1, 2)) / math.sqrt(self.config.size)
@@ -100,25 +100,26 @@ class Chooser(nn.Module):
 
     def likeness_of_all(self, question: Question) -> Tensor:
         """How well each candidate answers each dialogue by their vectors alone: (B, N)."""
-        asked, given = self.read_contexts(question), self.read_candidates(question.candidates)
+        asked = self.read_contexts(question.context, question.turns)
+        given = self.read_candidates(question.candidates)
         return self.scale * asked.vectors @ given.vectors.T
 
-    def read_contexts(self, question: Question) -> _Text:
-        return self._read(question.context, question.turns, self.asking)
+    def read_contexts(self, context: Tensor, turns: Tensor) -> Text:
+        return self._read(context, turns, self.asking)
 
-    def read_candidates(self, candidates: Tensor) -> _Text:
+    def read_candidates(self, candidates: Tensor) -> Text:
         return self._read(candidates, torch.full_like(candidates, _IN_CANDIDATE), self.answering)
 
-    def _read(self, ids: Tensor, turns: Tensor, to_vector: nn.Module) -> _Text:
+    def _read(self, ids: Tensor, turns: Tensor, to_vector: nn.Module) -> Text:
         is_there = ids != PAD
         there = is_there[:, :, None]
         known = ids.where(ids < self.config.vocabulary_size, UNK)  # a retrained checkpoint has learned more words
         words = self.dropout((self.words(known) + self.turns(turns)) * there)
         for convolution in self.convolutions:
             words = (words + F.relu(convolution(words.transpose(1, 2)).transpose(1, 2))) * there
-        return _Text(words, is_there, F.normalize(to_vector(_pooled(words, is_there)), dim=1))
+        return Text(words, is_there, F.normalize(to_vector(_pooled(words, is_there)), dim=1))
 
-    def _compare(self, text: _Text, attended: Tensor) -> Tensor:
+    def _compare(self, text: Text, attended: Tensor) -> Tensor:
         """What the words of texts say beside what they attended to in the other one: (N, 2H)."""
         seen = torch.cat([text.words, attended, text.words * attended], dim=2)
         compared = F.relu(self.comparing(seen)) * text.is_there[:, :, None]
@@ -131,11 +132,20 @@ def ask(contexts: Sequence[Sequence[Sequence[int]]], groups: Sequence[Sequence[S
 
     Of an utterance or a dialogue that is too long the end is read. There must be a candidate.
     """
-    told = [_told(context) for context in contexts]
-    candidates = [torch.tensor([*ids[: _CANDIDATE_TOKENS - 1], EOS]) for group in groups for ids in group]
     owners = torch.repeat_interleave(torch.arange(len(groups)), torch.tensor([len(group) for group in groups]))
+    return Question(*pad_contexts(contexts), pad_candidates([ids for group in groups for ids in group]), owners)
+
+
+def pad_contexts(contexts: Sequence[Sequence[Sequence[int]]]) -> tuple[Tensor, Tensor]:
+    """The utterances of B dialogues as padded ids (B, C), and for each id how many turns ago it was said."""
+    told = [_told(context) for context in contexts]
     context, turns = (pad_sequence([torch.tensor(one[part]) for one in told], batch_first=True) for part in (0, 1))
-    return Question(context, turns, pad_sequence(candidates, batch_first=True), owners)
+    return context, turns
+
+
+def pad_candidates(candidates: Sequence[Sequence[int]]) -> Tensor:
+    """N candidates as padded ids (N, R)."""
+    return pad_sequence([torch.tensor([*ids[: _CANDIDATE_TOKENS - 1], EOS]) for ids in candidates], batch_first=True)
 
 
 def _told(context: Sequence[Sequence[int]]) -> tuple[list[int], list[int]]:
@@ -155,8 +165,8 @@ def _shortened(utterance: Sequence[int]) -> Sequence[int]:
     return [*utterance[:_BEGINNING], *utterance[_BEGINNING - _UTTERANCE_TOKENS :]]
 
 
-def _rows(text: _Text, rows: Tensor) -> _Text:
-    return _Text(*(part[rows] for part in text))
+def _rows(text: Text, rows: Tensor) -> Text:
+    return Text(*(part[rows] for part in text))
 
 
 def _softmax(attention: Tensor, is_there: Tensor) -> Tensor:

@@ -25,6 +25,7 @@ from safetensors.numpy import load_file, save_file
 from torch import Tensor
 
 from chatbot.choosing.facts import Facts
+from chatbot.choosing.plain import PlainReplies
 from chatbot.decoding.reuse import can_be_said, first_sentence, names_of
 from data.vocabulary import Vocabulary
 
@@ -62,8 +63,10 @@ class _Postings:
 
 
 class OwnResponses:
-    def __init__(self, exchanges: Sequence[Exchange], vocabulary: Vocabulary) -> None:
-        self._exchanges = exchanges
+    def __init__(
+        self, exchanges: Sequence[Exchange], vocabulary: Vocabulary, plain: PlainReplies | None = None
+    ) -> None:
+        self._exchanges, self._plain = exchanges, plain
         self._speech = vocabulary.speech()
         self._names = names_of(vocabulary)
         self._names[vocabulary.id_of(_OWN_NAME)] = False
@@ -81,9 +84,14 @@ class OwnResponses:
             self._postings = _index([self._features(one.asked, one.before) for one in self._exchanges])
 
     def find(self, states: Tensor, earlier: Sequence[Sequence[Sequence[int]]], count: int) -> list[list[Utterance]]:
-        """Up to `count` different responses to the last of each dialogue's `earlier` utterances, the likest first, and
-        the first sentences that were most often said to utterances like it: "I'm sorry.", "How nice!"."""
-        return [self._find(utterances, count) for utterances in earlier]
+        """Return up to `count` different responses to the last of each dialogue's `earlier` utterances, the likest
+        first, the first sentences that were most often said to utterances like it ("I'm sorry.", "How nice!"), and up
+        to `count` plain replies."""
+        plain = [[] for _ in earlier] if self._plain is None else self._plain.find(earlier, count)
+        return [
+            list(dict.fromkeys([*self._find(utterances, count), *replies]))
+            for utterances, replies in zip(earlier, plain, strict=True)
+        ]
 
     def _find(self, earlier: Sequence[Sequence[int]], count: int) -> list[Utterance]:
         before = earlier[-2] if len(earlier) > 1 else ()
@@ -176,8 +184,11 @@ def save_responses(folder: Path, exchanges: Sequence[Exchange]) -> None:
     (folder / RESPONSES).chmod(0o644)  # safetensors makes it its owner's alone; a server may be another user
 
 
-def load_responses(folder: Path, vocabulary: Vocabulary) -> OwnResponses | None:
-    """Those of a checkpoint's folder, if it has any. Raises ValueError, KeyError or SafetensorError where damaged."""
+def load_responses(folder: Path, vocabulary: Vocabulary, plain: PlainReplies | None = None) -> OwnResponses | None:
+    """Return those of a checkpoint's folder, if it has any, and plain replies beside them.
+
+    Raises ValueError, KeyError or SafetensorError where the file is damaged.
+    """
     file = folder / RESPONSES
     if not file.is_file():
         return None
@@ -190,7 +201,7 @@ def load_responses(folder: Path, vocabulary: Vocabulary) -> OwnResponses | None:
         raise ValueError(f"{RESPONSES} does not tell of each word whether it is a fact")
     marks = iter(tensors["told"].tolist())
     told = [tuple(islice(marks, len(ids))) for ids in by_name["said"]]
-    return OwnResponses([*map(Exchange, by_name["before"], by_name["asked"], by_name["said"], told)], vocabulary)
+    return OwnResponses([*map(Exchange, by_name["before"], by_name["asked"], by_name["said"], told)], vocabulary, plain)
 
 
 def _utterances(tokens: np.ndarray, offsets: np.ndarray, vocabulary_size: int) -> list[Utterance]:

@@ -1,6 +1,6 @@
 """Responses of other dialogues as further candidates of a search."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Protocol
 
 import torch
@@ -10,7 +10,6 @@ from chatbot.decoding.hypothesis import Hypothesis
 from chatbot.decoding.network import Model
 from chatbot.decoding.search import Search
 from chatbot.decoding.utterances import log_probabilities
-from chatbot.reply import DecodingConfig
 
 _DRAWN_FROM = 2  # times as many responses are found as are offered
 
@@ -25,13 +24,17 @@ class Responses(Protocol):
 
 
 def offer_written(responses: Responses, searches: Sequence[Search], earlier: Sequence[Sequence[Sequence[int]]]) -> None:
-    """Gives each search that asks for them responses of the chatbot's own conversations to choose among.
+    """Give each search that asks for them responses that were written for the chatbot to choose among.
 
     `earlier` are the utterances that led to each search's state. A chooser judges them, so log-probabilities are not
     taken: they would cost more than all else.
     """
-    for search, ids in _drawn(responses, searches, earlier, lambda config: config.written):
-        search.ended.append(Hypothesis(ids, source="written"))
+    for count in {search.config.written for search in searches} - {0}:
+        asking = [place for place, search in enumerate(searches) if search.config.written == count]
+        states = torch.cat([searches[place].state for place in asking])
+        found = responses.find(states, [earlier[place] for place in asking], count)
+        for place, replies in zip(asking, found, strict=True):
+            searches[place].ended.extend(Hypothesis(ids, source="written") for ids in replies)
 
 
 def offer_retrieved(
@@ -47,7 +50,7 @@ def offer_retrieved(
     Those offered are drawn from more that were found, so that a user who asks again is not told the same again; the
     samples are what they would have been without.
     """
-    drawn = _drawn(responses, searches, earlier, lambda config: config.retrieved)
+    drawn = _drawn(responses, searches, earlier)
     if is_judged:
         for search, ids in drawn:
             search.ended.append(Hypothesis(ids, source="retrieved"))
@@ -62,18 +65,15 @@ def offer_retrieved(
 
 
 def _drawn(
-    responses: Responses,
-    searches: Sequence[Search],
-    earlier: Sequence[Sequence[Sequence[int]]],
-    count_of: Callable[[DecodingConfig], int],
+    responses: Responses, searches: Sequence[Search], earlier: Sequence[Sequence[Sequence[int]]]
 ) -> list[tuple[Search, tuple[int, ...]]]:
     """What is offered to the searches, for those that ask for the same number of responses together."""
-    asking = [(search, said) for search, said in zip(searches, earlier, strict=True) if count_of(search.config)]
-    counts = {count_of(search.config) for search, _ in asking}
+    asking = [(search, said) for search, said in zip(searches, earlier, strict=True) if search.config.retrieved]
+    counts = {search.config.retrieved for search, _ in asking}
     return [
         drawn
         for count in counts
-        for drawn in _draw_responses(responses, [one for one in asking if count_of(one[0].config) == count], count)
+        for drawn in _draw_responses(responses, [one for one in asking if one[0].config.retrieved == count], count)
     ]
 
 

@@ -63,11 +63,12 @@ class Learning:
         ]
         self._a_pass = math.ceil(len(self._judged) / _AT_ONCE)
         self._optimiser = torch.optim.Adam(chooser.parameters(), lr=recipe.likeness_rate)
-        self._stages = [
+        stages = [
             _Stage("likeness", recipe.likeness_steps, recipe.likeness_rate, self._likeness),
             _Stage("comparison", recipe.comparison_steps, recipe.comparison_rate, self._comparison),
             _Stage("judgements", recipe.passes * self._a_pass, recipe.judgement_rate, self._judgements),
         ]
+        self._stages = stages[-1:] if recipe.continues else stages
         folder.mkdir(parents=True, exist_ok=True)
         saved = load_latest(folder, Position, self._parts)
         self.position = saved[0] if saved else Position()

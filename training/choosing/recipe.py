@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import ConfigDict, Field
+from pydantic import ConfigDict, Field, StrictBool
 from pydantic.dataclasses import dataclass
 
 from training.config import CorpusConfig, Positive, Whole, read_toml
@@ -25,6 +25,7 @@ class ChooserRecipe:
     comparison_rate: Positive = 1e-3
     passes: Whole = 4  # over the judgements
     judgement_rate: Positive = 5e-4
+    continues: StrictBool = False  # from the chooser that the checkpoint has, with judgements alone
     size: Annotated[int, Field(ge=8, le=1024, strict=True)] = 128  # numbers of a word and of each layer
     seed: Annotated[int, Field(ge=0, lt=2**32, strict=True)] = 0
 

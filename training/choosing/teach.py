@@ -12,7 +12,7 @@ from chatbot.checkpoint import Checkpoint, load_checkpoint
 from chatbot.choosing.network import Chooser, ChooserConfig
 from chatbot.choosing.responses import exchanges_of, save_responses
 from chatbot.choosing.sense import SenseJudge
-from chatbot.choosing.storing import save_chooser
+from chatbot.choosing.storing import load_chooser, save_chooser
 from chatbot.reply import DEFAULT
 from data.cleaning import normalise
 from data.formats.corpora import written
@@ -41,12 +41,20 @@ def teach_chooser(recipe: ChooserRecipe, console: Console) -> tuple[Path, Measur
         judged = read_judgements((SHIPPED, *recipe.judgements), checkpoint.vocabulary)
     examples = Examples(TokenStore.open(recipe.corpus.prepared / "dialogues" / "train"))
     torch.manual_seed(recipe.seed)
-    chooser = fresh_chooser(checkpoint, recipe.size)
+    chooser = _chooser_of(checkpoint) if recipe.continues else fresh_chooser(checkpoint, recipe.size)
     Learning(chooser, examples, judged, recipe, recipe.run / "chooser").run(console)
     measured = judge_chooser(chooser, [one for one in judged if one.is_held_out])
     with working("Collecting the written responses", console):
         _write(checkpoint, chooser, measured, recipe.run / "checkpoint")
     return recipe.run / "checkpoint", measured
+
+
+def _chooser_of(checkpoint: Checkpoint) -> Chooser:
+    """A copy of a checkpoint's chooser that can learn. Raises ValueError with a sentence where it has none."""
+    chooser = load_chooser(checkpoint.folder, checkpoint.vocabulary)
+    if chooser is None:
+        raise ValueError(f"The checkpoint in {checkpoint.folder} has no chooser to go on from; leave out `continues`.")
+    return chooser.requires_grad_(True)
 
 
 def fresh_chooser(checkpoint: Checkpoint, size: int) -> Chooser:
