@@ -5,6 +5,7 @@ Every worker looks at the keys each second, so that one that is revoked is forgo
 
 import threading
 from collections.abc import Callable, Collection
+from contextlib import suppress
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
@@ -25,7 +26,11 @@ log = structlog.get_logger()
 
 def lets_in(origin: str, host: str, listed: Collection[str]) -> bool:
     """Whether a page of this origin may ask the server at `host`: one of its own, or of a site that is listed."""
-    return origin in listed or urlsplit(origin).netloc == host
+    if origin in listed:
+        return True
+    with suppress(ValueError):  # no origin at all, such as "http://["
+        return urlsplit(origin).netloc == host
+    return False
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,8 @@ from typing import Any
 
 from flask_socketio import SocketIO
 
+from web.frames import BoundedWebsockets, HandshakeError
+
 STRANGER_SECONDS = 10  # in which whoever has opened a line has to say who they are
 SPARE_LINES = 16  # beyond those of users: strangers, and whoever is told that the server is full
 _LINE = "chatbot.line"
@@ -28,6 +30,7 @@ class Lines:
         self._server, self._most, self._known = server, most + SPARE_LINES, known
         self._making_room = threading.Lock()
         self._handle, server.eio.handle_request = server.eio.handle_request, self._handle_request
+        server.eio._async = {**server.eio._async, "websocket": BoundedWebsockets}
         server.eio.on("connect", self._opened)
         server.eio.on("disconnect", self._closed)
 
@@ -55,14 +58,18 @@ class Lines:
         return [line for line in self._open() if line not in known]
 
     def _handle_request(self, environ: dict[str, Any], start_response: Any) -> Any:
-        """As Engine.IO does, which forgets to close a line where a frame is not even a packet."""
+        """As Engine.IO does, which forgets to close a line where a frame is not even a packet, and answers 500 to a
+        request that it cannot read."""
         try:
             return self._handle(environ, start_response)
+        except HandshakeError:
+            self.hang_up(environ[_LINE], Reason.TRANSPORT_CLOSE)  # the answer goes out first
         except (ValueError, KeyError, IndexError, TypeError):
-            if _LINE not in environ:
-                raise
-            self.hang_up(environ[_LINE], Reason.TRANSPORT_ERROR)
-            raise StopIteration from None  # to gunicorn: the connection was a websocket's and has ended
+            if _LINE in environ:
+                self.hang_up(environ[_LINE], Reason.TRANSPORT_ERROR)
+                raise StopIteration from None  # to gunicorn: the connection was a websocket's and has ended
+        start_response("400 Bad Request", [("Content-Type", "text/plain"), ("Sec-WebSocket-Version", "13")])
+        return [b"This is no request for a websocket of version 13."]
 
     def _opened(self, line: str, environ: dict[str, Any]) -> None:
         environ[_LINE] = line

@@ -42,6 +42,8 @@ def configure_logging() -> None:
         logging.getLogger(name).setLevel(logging.ERROR)  # or each brings a handler of its own, which knows no JSON
     logging.getLogger("gunicorn.error").handlers.clear()
     logging.getLogger("gunicorn.error").propagate = True
+    # What cannot be read is refused and told nobody else: by repeating it, anybody could fill the log.
+    logging.getLogger("gunicorn.error").addFilter(lambda record: not record.msg.startswith("Invalid request from"))
     # Engine.IO prints a traceback for every frame it cannot read, so anybody could fill the log.
     logging.getLogger("engineio.server").addFilter(lambda record: record.msg != "message handler error")
     threading.excepthook = _tell_of_thread

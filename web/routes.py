@@ -13,8 +13,9 @@ from uuid import UUID
 import structlog
 from flask import Blueprint, Flask, Response, jsonify, render_template, request
 from flask.typing import ResponseReturnValue
+from gunicorn.http.errors import ParseException
 from sqlalchemy.exc import SQLAlchemyError
-from werkzeug.exceptions import HTTPException
+from werkzeug.exceptions import BadRequest, HTTPException
 
 from chatbot.history import NotFoundError, dialogues
 from web.access import Access
@@ -50,6 +51,8 @@ def add_routes(app: Flask, service: ConversationService, settings: Settings, acc
     app.register_error_handler(ProtocolError, _refuse)
     app.register_error_handler(SQLAlchemyError, _apologise)
     app.register_error_handler(HTTPException, _explain)
+    for unreadable in (ParseException, OverflowError):  # of gunicorn, a chunk; of werkzeug, the year of a date
+        app.register_error_handler(unreadable, lambda error: _explain(BadRequest("This request cannot be read.")))
 
 
 def _routes(service: ConversationService, access: Access) -> Blueprint:

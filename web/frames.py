@@ -1,0 +1,66 @@
+"""Websockets with bounds: a message may have so many bytes, and so much may wait to be handled.
+
+simple-websocket puts together the fragments of a message for as long as they come, and reads further messages while the
+first is handled: anybody could fill the memory.
+"""
+
+import threading
+from typing import Any
+
+import simple_websocket
+from engineio.async_drivers.threading import SimpleWebSocketWSGI
+from wsproto.utilities import RemoteProtocolError
+
+_READ_BYTES = 1024  # at a time: compressed well, they are a thousand times as many
+_MOST_WAITING = 64  # messages
+
+
+class HandshakeError(Exception):
+    """A request for a websocket that is not one."""
+
+
+class BoundedWebsocket(simple_websocket.Server):
+    """Reads no further while `max_message_size` characters, or 64 messages, wait to be handled."""
+
+    connected: bool
+
+    def __init__(self, environ: dict[str, Any], max_message_size: int) -> None:
+        self._taken = threading.Event()
+        super().__init__(environ, receive_bytes=_READ_BYTES, max_message_size=max_message_size)
+
+    def handshake(self) -> None:
+        try:
+            super().handshake()
+        except (RemoteProtocolError, ValueError) as error:
+            raise HandshakeError(str(error)) from error
+
+    def receive(self, timeout: float | None = None) -> str | bytes | None:
+        message: str | bytes | None = super().receive(timeout)
+        self._taken.set()
+        return message
+
+    def _handle_events(self) -> bool:
+        goes_on: bool = super()._handle_events()
+        while goes_on and self.connected and self._is_full():
+            self._taken.wait(1)
+            self._taken.clear()
+        if not goes_on:  # told once that is known: whoever waits for a message looks no second time
+            self.connected = False
+            self.event.set()
+        return goes_on
+
+    def _is_full(self) -> bool:
+        waiting = self.input_buffer.copy()
+        return len(waiting) > _MOST_WAITING or sum(map(len, waiting)) > self.max_message_size
+
+
+class BoundedWebsockets(SimpleWebSocketWSGI):
+    """What Engine.IO opens its websockets with."""
+
+    def __init__(self, handler: Any, server: Any) -> None:
+        super().__init__(handler, server, max_message_size=server.max_http_buffer_size)
+
+    def __call__(self, environ: dict[str, Any], start_response: Any) -> Any:
+        self.ws = BoundedWebsocket(environ, **self.server_args)
+        self.app(self)
+        raise StopIteration  # to gunicorn: the connection was a websocket's and has ended
