@@ -354,6 +354,21 @@ def test_what_may_begin_a_stop_is_held_back_until_it_is_known() -> None:
     assert list(until(["ab"], ["abc"])) == ["ab"]
 
 
+class Counted(str):
+    """A stop that counts how often it is compared."""
+
+    compared = 0
+
+    def startswith(self, *arguments: Any) -> bool:
+        Counted.compared += 1
+        return super().startswith(*arguments)
+
+
+def test_a_long_stop_costs_no_more_than_a_short_one() -> None:
+    assert "".join(until(["a", " word"], [Counted("x" * 240_000)])) == "a word"
+    assert Counted.compared < 20
+
+
 # Refusals
 
 
@@ -374,6 +389,7 @@ def test_what_may_begin_a_stop_is_held_back_until_it_is_known() -> None:
         b'{"model": "live", "messages": [{"role": "user", "content": "Hi"}], "logprobs": true}',
         b'{"model": "live", "messages": [{"role": "user", "content": "Hi"}], "response_format": {"type": "json"}}',
         b'{"model": "live", "messages": [{"role": "user", "content": "Hi"}], "stop": ["1", "2", "3", "4", "5"]}',
+        b'{"model": "live", "messages": [{"role": "user", "content": "Hi"}], "stop": "' + b"x" * 1_001 + b'"}',
         b"[" * 100_000,
     ],
 )

@@ -8,6 +8,7 @@ from data.cleaning import is_blank
 from web.protocol import Lenient, PlainText
 
 Reason = Literal["stop", "length"]
+Stop = Annotated[PlainText, Field(max_length=1_000)]  # more than a reply has
 
 
 class Part(Lenient):
@@ -44,7 +45,7 @@ class CompletionRequest(Lenient):
     max_tokens: Annotated[int, Field(ge=1)] | None = None
     max_completion_tokens: Annotated[int, Field(ge=1)] | None = None
     seed: Annotated[int, Field(ge=-(2**63), lt=2**63)] | None = None
-    stop: PlainText | Annotated[list[PlainText], Field(max_length=4)] | None = None
+    stop: Stop | Annotated[list[Stop], Field(max_length=4)] | None = None
     n: Annotated[int, Field(ge=1, le=1)] | None = None
     logprobs: Literal[False] | None = None
     response_format: ResponseFormat | None = None

@@ -260,8 +260,9 @@ def until(pieces: Iterable[str], stops: Sequence[str]) -> Iterator[str]:
 
 def _begun(text: str, stops: Sequence[str]) -> int:
     """How many characters at the end of `text` may be the beginning of a stop."""
-    lengths = (length for stop in stops for length in range(1, len(stop)) if text.endswith(stop[:length]))
-    return max(lengths, default=0)
+    longest = min(len(text), max(map(len, stops), default=0))
+    ends = ((length, text[-length:]) for length in range(longest, 0, -1))
+    return next((length for length, end in ends if any(stop.startswith(end) for stop in stops)), 0)
 
 
 def _decoding(asked: CompletionRequest) -> DecodingConfig | None:
