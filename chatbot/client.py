@@ -210,8 +210,10 @@ class ChatClient:
 
     def conversations(self) -> list[Conversation]:
         """Newest first."""
-        found = self.request("conversation.list")["conversations"]
-        return [_made(Conversation, conversation) for conversation in found]
+        found = [page := self.request("conversation.list")]
+        while page["next"]:
+            found.append(page := self.request("conversation.list", after=page["next"]))
+        return [_made(Conversation, conversation) for page in found for conversation in page["conversations"]]
 
     def rename(self, conversation_id: str, title: str) -> None:
         self.request("conversation.rename", conversation_id=conversation_id, title=title)

@@ -16,6 +16,7 @@ from collections.abc import Collection, Iterator, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -410,6 +411,25 @@ class History:
         query = select(Conversation).order_by(Conversation.updated_at.desc(), Conversation.id)
         with self._reads() as session:
             return list(session.scalars(query.where(Conversation.user_id == user_id) if user_id else query))
+
+    def page(
+        self, users: Sequence[str], limit: int, after: tuple[datetime, str] | None = None
+    ) -> tuple[list[Conversation], bool]:
+        """Up to `limit` conversations of these users, the latest first, and whether there are more.
+
+        `after` is when the last one of the page before was changed, and its id.
+        """
+        query = select(Conversation).order_by(Conversation.updated_at.desc(), Conversation.id).limit(limit + 1)
+        if after:
+            at, id_ = after
+            same_moment = and_(Conversation.updated_at == at, Conversation.id > id_)
+            query = query.where(or_(Conversation.updated_at < at, same_moment))
+        parts = [users[begin : begin + _MOST_ASKED] for begin in range(0, len(users), _MOST_ASKED)]
+        with self._reads() as session:
+            found = [one for part in parts for one in session.scalars(query.where(Conversation.user_id.in_(part)))]
+        found.sort(key=attrgetter("id"))
+        found.sort(key=attrgetter("updated_at"), reverse=True)
+        return found[:limit], len(found) > limit
 
     def rename_conversation(self, user_id: str, conversation_id: str, title: str) -> tuple[Conversation, Event]:
         with self._write() as session:
@@ -972,6 +992,7 @@ def _line_above() -> CTE:
     return above.union_all(step.where(above.c.distance < bindparam("count")))
 
 
+_MOST_ASKED = 10_000  # values in one statement; SQLite takes 32,766
 _LOCKED = select(_CONVERSATIONS).where(_CONVERSATIONS.c.id == bindparam("conversation")).with_for_update()
 _CHANGE = update(_CONVERSATIONS).where(_CONVERSATIONS.c.id == bindparam("conversation"))
 _ADD_TURNS, _ADD_EVENTS = insert(_TURNS), insert(_EVENTS)

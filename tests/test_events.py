@@ -296,6 +296,17 @@ def test_conversations_are_listed_renamed_and_deleted(client: WireClient) -> Non
     assert [found["conversation_id"] for found in client.call("conversation.list")["conversations"]] == [second]
 
 
+def test_conversations_are_listed_by_pages(client: WireClient) -> None:
+    made = [client.create() for _ in range(5)]
+    first = client.call("conversation.list", limit=3)
+    rest = client.call("conversation.list", limit=3, after=first["next"])
+    assert [one["conversation_id"] for one in first["conversations"] + rest["conversations"]] == made[::-1]
+    assert rest["next"] is None
+    for wrong in ("", "yesterday", f"2031-12-24 {made[0]}x", f"9999-12-31T23:59:59-23:59 {made[0]}"):
+        assert code(client.call("conversation.list", after=wrong)) == "invalid"
+    assert code(client.call("conversation.list", limit=201)) == "invalid"
+
+
 def test_an_event_for_another_users_things_is_not_found(server: ServerProcess, client: WireClient) -> None:
     conversation = client.create()
     sent = client.send(conversation, "Mine")
@@ -653,6 +664,26 @@ def test_messages_are_limited_by_the_minute(start_server: StartServer, tmp_path:
         assert code(refused) == "rate_limited"
         assert 0 < refused["error"]["retry_after_ms"] <= 60_000
         assert other.say(other.create(), "Hello")
+
+
+def test_whatever_is_stored_is_limited_by_the_minute(start_server: StartServer, tmp_path: Path) -> None:
+    server = start_server(f"sqlite:///{tmp_path}/chatbot.db", CHATBOT_MESSAGES_PER_MINUTE="4")
+    with WireClient(server.url) as client:
+        where = {"conversation_id": client.create()}
+        reply = {**where, "reply_id": client.send(where["conversation_id"], "Hello")["reply_id"]}
+        client.completed(reply["reply_id"])
+        for _ in range(3):
+            assert client.call("conversation.rename", **where, title="A title")["ok"]
+        changes = {
+            "conversation.create": {},
+            "conversation.rename": {**where, "title": "Another"},
+            "conversation.set_learning": {**where, "learn": True},
+            "reply.choose": reply,
+            "feedback.set": {**reply, "rating": 1},
+        }
+        assert {code(client.call(event, payload)) for event, payload in changes.items()} == {"rate_limited"}
+        assert client.say(where["conversation_id"], "Hello")
+        assert client.call("conversation.delete", **where)["ok"]
 
 
 def test_tokens_are_limited_by_the_minute_read_and_written(start_server: StartServer, tmp_path: Path) -> None:

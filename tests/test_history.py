@@ -427,6 +427,19 @@ def test_the_first_message_gives_an_untitled_conversation_its_title(history: His
     assert send(history, user, named, "Hello").renamed is None
 
 
+def test_conversations_are_handed_out_by_pages(history: History, user: str) -> None:
+    other, _ = history.add_user()
+    made = [history.create_conversation(who).id for who in (user, other, user, other, user)]
+    moment = history.conversations()[0].updated_at
+    with history._write() as session:
+        session.execute(update(tables.Conversation).values(updated_at=moment))  # all at once: then the ids are in order
+    made.sort()
+    first, more = history.page([user, other], 3)
+    rest, no_more = history.page([user, other], 3, (moment, first[-1].id))
+    assert ([one.id for one in first + rest], more, no_more) == (made, True, False)
+    assert len(history.page([user], 5)[0]) == 3
+
+
 def test_conversations_come_newest_first(history: History, user: str) -> None:
     first, second = (history.create_conversation(user).id for _ in range(2))
     assert [found.id for found in history.conversations(user)] == [second, first]

@@ -505,6 +505,32 @@ def test_who_was_erased_elsewhere_starts_afresh(context: BrowserContext, server:
     expect(turns(page)).to_have_text(texts("anybody?"))
 
 
+def test_of_many_conversations_those_are_listed_that_are_looked_for(context: BrowserContext, tmp_path: Path) -> None:
+    stored = open_history(f"sqlite:///{tmp_path}/chat.db")
+    user, token = stored.add_user()
+    oldest = stored.create_conversation(user, "The very first").id
+    for number in range(450):
+        stored.create_conversation(user, f"Number {number}")
+    stored.engine.dispose()
+    server = RunningServer(tmp_path)
+    try:
+        page = context.new_page()
+        page.goto(server.url)
+        page.evaluate("token => localStorage.setItem('chatbot.token', token)", token)
+        page.reload()
+        expect(titles(page)).to_have_count(200)
+        page.locator("#conversations").evaluate("list => list.scrollTo(0, list.scrollHeight)")
+        expect(titles(page)).to_have_count(400)
+        page.goto(f"{server.url}#{oldest}")
+        page.reload()
+        expect(page.get_by_role("heading", name="The very first")).to_be_visible()
+        page.reload()
+        page.get_by_label("Search conversations").fill("very first")
+        expect(titles(page)).to_have_text(["The very first"])
+    finally:
+        server.kill()
+
+
 def test_conversations_are_begun_opened_renamed_and_deleted(page: Page) -> None:
     converse(page, "apples")
     page.get_by_role("link", name="New conversation").click()

@@ -106,6 +106,17 @@ def test_who_takes_no_messages_is_not_ready(app: Flask, browser: FlaskClient, en
     assert ready() == (503, "not ready")
 
 
+def test_conversations_are_listed_by_pages(stored: History, browser: FlaskClient) -> None:
+    user, token = stored.add_user()
+    made = {stored.create_conversation(user).id for _ in range(201)}
+    first = browser.get("/api/conversations", headers=bearer(token)).json
+    assert len(first["conversations"]) == 200
+    rest = browser.get("/api/conversations", query_string={"after": first["next"]}, headers=bearer(token)).json
+    assert {one["conversation_id"] for one in first["conversations"] + rest["conversations"]} == made
+    assert rest["next"] is None
+    assert browser.get("/api/conversations?after=x", headers=bearer(token)).status_code == 400
+
+
 def test_a_user_gets_the_own_conversations_and_no_others(stored: History, browser: FlaskClient) -> None:
     (user, token), (stranger, other_token) = stored.add_user(), stored.add_user()
     conversation = chat(stored, user, "hello", "<b>bye</b>")

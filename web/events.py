@@ -4,7 +4,7 @@ import json
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 from typing import Any, TypeVar
 
@@ -13,7 +13,7 @@ from flask import request
 from flask_socketio import ConnectionRefusedError, SocketIO
 from pydantic import BaseModel, ValidationError
 
-from chatbot.history import Accepted, BusyError, ConflictError, HistoryError, NotFoundError, UnknownUserError
+from chatbot.history import Accepted, BusyError, ConflictError, History, HistoryError, NotFoundError, UnknownUserError
 from web import protocol
 from web.access import Access
 from web.comparison import WAYS, compare
@@ -85,7 +85,7 @@ class Events:
         self.on("reply.compare", protocol.OfReply, self._compare)
         self.on("feedback.set", protocol.FeedbackSet, self._set_feedback)
         self.on("conversation.create", protocol.ConversationCreate, self._create)
-        self.on("conversation.list", protocol.Nothing, self._list)
+        self.on("conversation.list", protocol.ConversationsAsked, self._list)
         self.on("conversation.search", protocol.ConversationSearch, self._search)
         self.on("conversation.path", protocol.OfConversation, self._path)
         self.on("conversation.rename", protocol.ConversationRename, self._rename)
@@ -244,6 +244,7 @@ class Events:
         return {"reply_id": self.service.regenerate(user_id, payload.conversation_id, payload.reply_id).reply_id}
 
     def _choose(self, user_id: str, payload: protocol.OfReply) -> Answer:
+        self.rates.change(user_id)
         self.service.choose(user_id, payload.conversation_id, payload.reply_id)
         return {}
 
@@ -261,6 +262,7 @@ class Events:
 
     def _set_feedback(self, user_id: str, payload: protocol.FeedbackSet) -> Answer:
         self._check_length(payload.better_text or "")
+        self.rates.change(user_id)
         self.service.set_feedback(
             user_id, payload.conversation_id, payload.reply_id, payload.rating, payload.better_text
         )
@@ -269,12 +271,12 @@ class Events:
     # Conversations
 
     def _create(self, user_id: str, payload: protocol.ConversationCreate) -> Answer:
+        self.rates.change(user_id)
         learn = self.settings.learn if payload.learn is None else payload.learn
         return {"conversation_id": self.service.create(user_id, payload.title, learn)}
 
-    def _list(self, user_id: str, payload: protocol.Nothing) -> Answer:
-        conversations = self.service.history.conversations(user_id)
-        return {"conversations": [conversation.summary() for conversation in conversations]}
+    def _list(self, user_id: str, payload: protocol.ConversationsAsked) -> Answer:
+        return listed(self.service.history, [user_id], payload)
 
     def _search(self, user_id: str, payload: protocol.ConversationSearch) -> Answer:
         self.rates.search(user_id)
@@ -288,10 +290,12 @@ class Events:
         return path_on(checkpoint.state_map, [point for point in way if point.state.checkpoint == checkpoint.id])
 
     def _rename(self, user_id: str, payload: protocol.ConversationRename) -> Answer:
+        self.rates.change(user_id)
         self.service.rename(user_id, payload.conversation_id, payload.title)
         return {}
 
     def _set_learning(self, user_id: str, payload: protocol.ConversationSetLearning) -> Answer:
+        self.rates.change(user_id)
         self.service.set_learning(user_id, payload.conversation_id, payload.learn)
         return {}
 
@@ -376,6 +380,13 @@ class Events:
         most = self.settings.message_characters
         if len(text) > most:
             raise ProtocolError("too_large", f"A message may have {most} characters; this one has {len(text)}.")
+
+
+def listed(history: History, users: Sequence[str], asked: protocol.ConversationsAsked) -> Answer:
+    """A page of these users' conversations, and where the next one begins."""
+    found, more = history.page(users, asked.limit, asked.place)
+    next_ = f"{found[-1].updated_at.isoformat()} {found[-1].id}" if more else None
+    return {"conversations": [conversation.summary() for conversation in found], "next": next_}
 
 
 def _as_sent(candidate: dict[str, Any]) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """Protocol v1: what clients may send, checked, and the errors they get. The names and limits are the public promise."""
 
 import math
+from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
@@ -13,6 +14,7 @@ from data.cleaning import is_blank
 
 PROTOCOL = 1
 SYNC_LIMIT = 200
+LIST_LIMIT = 200
 STATUS = {  # over HTTP
     "invalid": 400,
     "unauthenticated": 401,
@@ -103,6 +105,15 @@ def _with_words(text: str) -> str:
     return text
 
 
+def _place(cursor: str) -> tuple[datetime, str]:
+    try:
+        moment, _, conversation_id = cursor.partition(" ")
+        return datetime.fromisoformat(moment).astimezone(UTC), str(UUID(conversation_id))
+    except (ValueError, OverflowError):
+        raise ValueError("it is not the 'next' of a page of conversations") from None
+
+
+Cursor = Annotated[str, AfterValidator(lambda cursor: _place(cursor) and cursor)]
 Id = Annotated[str, AfterValidator(_uuid), Field(json_schema_extra={"format": "uuid"})]
 PlainText = Annotated[str, AfterValidator(_storable)]
 Utterance = Annotated[PlainText, AfterValidator(_with_words)]
@@ -145,6 +156,18 @@ class Nothing(Payload):
 
 class OfConversation(Payload):
     conversation_id: Id
+
+
+class ConversationsAsked(Payload):
+    """Ask for conversations, the latest first; `after` is the `next` of the page before."""
+
+    after: Cursor | None = None
+    limit: Annotated[int, Field(ge=1, le=LIST_LIMIT)] = LIST_LIMIT
+
+    @property
+    def place(self) -> tuple[datetime, str] | None:
+        """When the last conversation of the page before was changed, and its id."""
+        return _place(self.after) if self.after else None
 
 
 class OfReply(OfConversation):
@@ -417,7 +440,10 @@ class ConversationCreated(Done):
 
 
 class Conversations(Sent):
+    """200 at most; `next` asks for those after them and is null where there are none."""
+
     conversations: list[Summary]
+    next: str | None
 
 
 class ConversationList(Done, Conversations):
@@ -543,7 +569,7 @@ FROM_CLIENT: dict[str, tuple[type[BaseModel], type[Done]]] = {
     "reply.compare": (OfReply, Comparison),
     "feedback.set": (FeedbackSet, Done),
     "conversation.create": (ConversationCreate, ConversationCreated),
-    "conversation.list": (Nothing, ConversationList),
+    "conversation.list": (ConversationsAsked, ConversationList),
     "conversation.search": (ConversationSearch, SearchResult),
     "conversation.path": (OfConversation, DialoguePath),
     "conversation.rename": (ConversationRename, Done),

@@ -46,8 +46,9 @@ class RasaChannel:
         known = self.events.service.history.user_of(asked.session_id) if asked.session_id else None
         if known:
             self.events.become(sid, known)
-            if conversations := self.events.service.history.conversations(known):
-                self._place(sid, conversations[0].id)
+            latest, _ = self.events.service.history.page([known], 1)
+            if latest:
+                self._place(sid, latest[0].id)
         confirmed = asked.session_id if known else self.events.new_tokens.get(sid)
         self.socketio.emit("session_confirm", confirmed, to=sid, ignore_queue=True)
         return {}

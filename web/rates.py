@@ -1,4 +1,5 @@
-"""What somebody may ask of a worker in a minute (connections, messages, tokens, searches, wrong keys) and at once."""
+"""What somebody may ask of a worker in a minute (connections, messages, tokens, changes, searches, wrong keys) and at
+once."""
 
 import threading
 import time
@@ -67,6 +68,7 @@ class Rates:
         self._vocabulary = vocabulary
         self._connections = RateLimitItemPerMinute(settings.connects_per_minute, namespace="connections")
         self._messages = RateLimitItemPerMinute(settings.messages_per_minute, namespace="messages")
+        self._changes = RateLimitItemPerMinute(settings.messages_per_minute, namespace="changes")
         self._searches = RateLimitItemPerMinute(3 * settings.messages_per_minute, namespace="searches")
         self._tokens = RateLimitItemPerMinute(settings.tokens_per_minute, namespace="tokens")
 
@@ -80,6 +82,10 @@ class Rates:
         tokens = REPLY_TOKENS + sum(count_tokens(vocabulary, text) for text in read)
         cost = min(tokens, self._tokens.amount)  # a limit below one message is a message a minute
         _hit(self._counting, self._tokens, who, "Too many words in a minute; wait a little.", cost)
+
+    def change(self, user_id: str) -> None:
+        """Something other than a message is to be stored."""
+        _hit(self._moving, self._changes, user_id, "Too many changes in a minute; wait a little.")
 
     def search(self, user_id: str) -> None:
         _hit(self._moving, self._searches, user_id, "Too many searches in a minute; wait a little.")

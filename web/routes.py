@@ -6,7 +6,6 @@ from collections.abc import Iterable
 from contextlib import suppress
 from functools import lru_cache
 from itertools import chain
-from operator import itemgetter
 from typing import Any
 from uuid import UUID
 
@@ -14,6 +13,7 @@ import structlog
 from flask import Blueprint, Flask, Response, jsonify, render_template, request
 from flask.typing import ResponseReturnValue
 from gunicorn.http.errors import ParseException
+from pydantic import ValidationError
 from sqlalchemy.exc import SQLAlchemyError
 from werkzeug.exceptions import BadRequest, HTTPException
 
@@ -23,7 +23,8 @@ from web.completions import Completions, fault
 from web.config import Settings
 from web.conversations import ConversationService
 from web.documents import document_routes
-from web.protocol import INTERNAL, STATUS, ProtocolError, retry_after
+from web.events import listed
+from web.protocol import INTERNAL, STATUS, ConversationsAsked, ProtocolError, refusal_of, retry_after
 from web.rates import Rates
 
 log = structlog.get_logger()
@@ -80,8 +81,7 @@ def _routes(service: ConversationService, access: Access) -> Blueprint:
 
     @routes.get("/api/conversations")
     def conversations() -> ResponseReturnValue:
-        found = [one.summary() for user_id in access.readers() for one in service.history.conversations(user_id)]
-        return {"conversations": sorted(found, key=itemgetter("updated_at"), reverse=True)}
+        return listed(service.history, access.readers(), _asked_page())
 
     @routes.get("/api/conversations/<uuid:conversation_id>/export")
     def export(conversation_id: UUID) -> ResponseReturnValue:
@@ -96,6 +96,13 @@ def _routes(service: ConversationService, access: Access) -> Blueprint:
         return _download(chain.from_iterable(dialogues(service.history, user) for user in users), "conversations")
 
     return routes
+
+
+def _asked_page() -> ConversationsAsked:
+    try:
+        return ConversationsAsked(after=request.args.get("after"))
+    except ValidationError as error:
+        raise refusal_of(error) from None
 
 
 def _download(dialogues: Iterable[dict[str, Any]], name: str) -> Response:

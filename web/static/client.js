@@ -78,7 +78,13 @@ export class ChatClient {
   }
 
   async conversations() {
-    return (await this.request("conversation.list")).conversations;
+    const found = [];
+    for (let after; after !== null; ) {
+      const { conversations, next } = await this.request("conversation.list", { after });
+      found.push(...conversations);
+      after = next;
+    }
+    return found;
   }
 
   rename(conversation_id, title) {

@@ -16,7 +16,10 @@ const links = { connecting: "Connecting…", online: "Connected", lost: "Reconne
 
 // --- what a person can do
 
+const LISTING = new Set(["opened", "search", "listed", "listedMore"]); // after which more may have to be listed
+
 const actions = {
+  listMore: () => listMore(),
   say: (text) => say(text, { learn: chat.state.choice }),
   edit: (message, text) => say(text, { edits: message.id }),
   editLast: () => logView.editLast(),
@@ -87,8 +90,23 @@ async function followed(kind, payload) {
     chat.dispatch("listed", (await chat.ask("conversation.list")) ?? chat.state);
     deletions.send();
   }
+  if (LISTING.has(kind) && isMissing(chat.state)) listMore();
   if (kind === "notice" && payload.type === "user.deleted") deletions.clear();
   if (open && deleting.includes(open)) close(open);
+}
+
+/** Whether what is not listed yet is looked for: a search is in titles, too, and the open conversation has one. */
+const isMissing = ({ next, search, open, conversations }) =>
+  next && (search.words || (open && !conversations.some(({ conversation_id }) => conversation_id === open)));
+
+let isListing = false;
+
+async function listMore() {
+  if (isListing || !chat.state.next) return;
+  isListing = true;
+  const page = await chat.ask("conversation.list", { after: chat.state.next });
+  isListing = false;
+  if (page) chat.dispatch("listedMore", page);
 }
 
 /** Unless another one is about to be opened already. */

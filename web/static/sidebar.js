@@ -6,6 +6,8 @@ const TYPING_MS = 200; // without a key, after which a search begins
 
 export const titleOf = (conversation) => conversation?.title || "New conversation";
 
+const isNearEnd = (list) => list.scrollTop + 2 * list.clientHeight > list.scrollHeight;
+
 export class Sidebar {
   #parts;
   #actions;
@@ -18,6 +20,7 @@ export class Sidebar {
     this.#actions = actions;
     parts.search.addEventListener("input", () => this.#typed());
     parts.search.addEventListener("keydown", (press) => this.#pressed(press));
+    parts.list.addEventListener("scroll", () => isNearEnd(parts.list) && actions.listMore(), { passive: true });
   }
 
   show(state) {

@@ -8,6 +8,7 @@ export const initial = {
   limits: { message_characters: 4000 },
   conversations: [], // newest first
   listed: false,
+  next: null, // where the conversations go on that are not listed yet; null: all are
   deleting: [], // ids of those that are hidden already, and deleted unless that is undone
   search: { words: "", found: new Map() }, // conversation_id -> where the words were said in it
   learn: undefined, // whether the bot may learn from conversations where nobody chooses; the server says it
@@ -28,7 +29,12 @@ const steps = {
   search: (state, search) => ({ ...state, search }),
   ready: (state, { limits, learn }) =>
     ({ ...state, limits, learn, link: "online", locked: null, alert: null, logs: mapValues(state.logs, afterReconnect) }),
-  listed: (state, { conversations }) => ({ ...state, conversations, listed: true }),
+  listed: (state, { conversations, next }) => ({ ...state, conversations, next, listed: true }),
+  listedMore: (state, { conversations, next }) => {
+    const known = new Set(state.conversations.map(({ conversation_id }) => conversation_id));
+    const more = conversations.filter(({ conversation_id }) => !known.has(conversation_id));
+    return { ...state, conversations: [...state.conversations, ...more], next };
+  },
   opened: (state, id) =>
     ({ ...state, open: id, alert: null, choice: undefined, logs: id && !state.logs.has(id) ? withLog(state, id, unread) : state.logs }),
   synced: (state, answer) => changeLog(state, answer, applySync),
