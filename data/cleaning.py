@@ -13,6 +13,7 @@ import regex
 from data.markup import without_markup
 
 MAX_TOKENS = 60  # an utterance longer than this is a speech, not a turn of talk
+MAX_CHARACTERS = 20_000  # with markup; nothing is looked for in a longer text
 MAX_DOCUMENT_TOKENS = 400  # of text that is taken as it is
 
 _SIGNS = str.maketrans(
@@ -48,14 +49,15 @@ _CONTRACTIONS = {
 _CONTRACTION = regex.compile(rf"\b(?:{'|'.join(_CONTRACTIONS)})\b", regex.IGNORECASE)
 
 _PLACEHOLDER = regex.compile(
-    r"\[[^\]]*(?:name|user|person|redacted|insert|your|location|city|date)[^\]]*\]|<[a-z_ ]+>"
+    r"\[[^\[\]]{0,100}?(?:name|user|person|redacted|insert|your|location|city|date)[^\[\]]{0,100}+\]|<[a-z_ ]+>"
     r"|\((?:(?:your|my|insert|first|last) )*name\)|\((?:user|person|speaker) ?\d\)"
     r"|\b(?:user|speaker|persona|participant) ?#?\d|__+|\{[\w. -]+\}|\{[{%!][^{}\n]*\}|<%[^<>]*%>|\$\{[^{}\n]+\}"
     r"|%%?[a-z_][\w.]*%|\*\|\w+\|\*|(?-i:\bPERSON\d+\b|\bREDACTED\b)",
     regex.IGNORECASE,
 )
 _ADDRESS = regex.compile(
-    r"https?:|\bwww\.|\S@\S+\.\w|\b[\w-]+\.(?:com|org|net|tv|info|edu|gov)\b|\b\w+\.co\.uk\b", regex.IGNORECASE
+    r"https?:|\bwww\.|\S@\S{1,255}\.\w|\b[\w-]{1,63}\.(?:com|org|net|tv|info|edu|gov)\b|\b\w+\.co\.uk\b",
+    regex.IGNORECASE,
 )
 _FORMULA = regex.compile(
     r"\s*[=+@-]+\s*[A-Z][A-Z.\d]+\(.*\)\s*|\s*=\s*\$?[A-Z]{1,3}\$?\d+\b.*|\s*#(?:REF!|NAME\?|VALUE!|DIV/0!|N/A|NULL!|NUM!)\s*"
@@ -146,7 +148,7 @@ def share_of_common_words(words: list[str]) -> float:
 def in_sentence_case(text: str) -> str:
     """Lower case but for the word I and the first letter of each sentence."""
     text = regex.sub(r"\bi\b", "I", text.lower())
-    return regex.sub(r"(?:^|[.!?]\s+)\P{L}*\p{L}", lambda start: start[0].upper(), text)
+    return regex.sub(r"(?:^|[.!?]\s+)\P{L}*\p{L}?", lambda start: start[0].upper(), text)
 
 
 def _is_shouted(text: str) -> bool:

@@ -15,7 +15,7 @@ from data.privacy import CONTACTS, found_in
 FEWEST_DIALOGUES = 3  # in which an assistant gives out a contact of its business
 MOST = 200  # contacts that are kept, the most frequent ones; each adds words to the vocabulary
 
-_IN_BRACKETS = regex.compile(r"<(?:mailto:|tel:)?([^<>\s]+[@/][^<>\s]*|[+\d][\d ()/.-]+)>")
+_IN_BRACKETS = regex.compile(r"<(?:mailto:|tel:)?((?=[^<>\s]+[@/])[^<>\s]++|[+\d][\d ()/.-]+)>")
 
 
 def business_contacts(dialogues: Iterable[Dialogue], fewest: int = FEWEST_DIALOGUES) -> frozenset[str]:

@@ -21,10 +21,10 @@ _BLOCK = regex.compile(r"</?(?:br|p|div|li|ul|ol|tr|td|th|table|h[1-6]|hr|blockq
 _TAG = regex.compile(r"</?[a-zA-Z][^<>]*>|<![^<>]*>")
 
 _SYSTEM_PROMPT = regex.compile(
-    r"<\|im_start\|>\s*system\b.*?<\|im_end\|>|<\|start_header_id\|>\s*system\b.*?<\|eot_id\|>|<<SYS>>.*?<</SYS>>"
-    r"|\[SYSTEM_PROMPT\].*?\[/SYSTEM_PROMPT\]|<\|system\|>.*?(?=<\|user\|>)"
+    r"<\|im_start\|>\s*system\b.*?(?:<\|im_end\|>|\Z)|<\|start_header_id\|>\s*system\b.*?(?:<\|eot_id\|>|\Z)"
+    r"|<<SYS>>.*?(?:<</SYS>>|\Z)|\[SYSTEM_PROMPT\].*?(?:\[/SYSTEM_PROMPT\]|\Z)|<\|system\|>.*?(?=<\|user\|>|\Z)"
     r"|<\|channel\|>\s*(?:analysis|commentary)\b.*?(?:<\|end\|>|<\|call\|>|(?=<\|channel\|>\s*final)|$)"
-    r"|\[(AVAILABLE_TOOLS|TOOL_RESULTS)\].*?\[/\1\]|\[TOOL_CALLS\].*",
+    r"|\[(AVAILABLE_TOOLS|TOOL_RESULTS)\].*?(?:\[/\1\]|\Z)|\[TOOL_CALLS\].*",
     regex.DOTALL,
 )
 # The role that follows the token is none of the words.
@@ -44,8 +44,8 @@ _WROTE = r"(?:wrote|schrieb|a écrit|escribió|ha scritto|escreveu|schreef|skrev
 _ANSWERED_MAIL = regex.compile(
     # "On Monday at 10:00 somebody wrote:", with an address, a time of day or a quotation, or it could be a story.
     rf"(?:^|(?<=[.!?][ \t]{{1,3}}))[> \t]*(?:On|Am|Le|El|Il|Em|Op|Den|W dniu)\s"
-    rf"(?=.{{0,200}}?(?:@|\d[:.h]\d\d)|[^\n]{{5,200}}:\s*\n\s*>).{{5,250}}?\b{_WROTE}[^\n:]{{0,60}}:(?=\s|$).*"
-    r"|-{2,}\s*(?:Original Message|Forwarded message|Ursprüngliche Nachricht|Weitergeleitete Nachricht"
+    rf"(?=.{{0,200}}?(?:@|\d[:.h]\d\d)|[^\n]{{5,200}}:[^\S\n]*\n\s*>).{{5,250}}?\b{_WROTE}[^\n:]{{0,60}}:(?=\s|$).*"
+    r"|(?<!-)-{2,}\s*(?:Original Message|Forwarded message|Ursprüngliche Nachricht|Weitergeleitete Nachricht"
     r"|Message d'origine|Message original|Mensaje original|Mensagem original|Messaggio originale"
     r"|Oorspronkelijk bericht)\s*-{2,}.*"
     r"|^Begin forwarded message:.*"
@@ -55,7 +55,7 @@ _ANSWERED_MAIL = regex.compile(
 )
 _QUOTED_LINE = regex.compile(r"^[ \t]*>(?![:;=_.^<-]{1,2}\S?[ \t]*$)[^\n]*", regex.MULTILINE)
 _SIGNATURE = regex.compile(
-    r"^(?:--|—|__)[ \t]*$.*|##-.*?-##"
+    r"^(?:--|—|__)[ \t]*$.*|##-(?:(?!##-).)*?-##"
     r"|(?:^|(?<=[.!?][ \t]{1,3}))[ \t]*(?:Sent from (?:my|Mail|Outlook|Yahoo|Gmail|Samsung|Proton)\b|Get Outlook for\b"
     r"|Von meinem [^\n]{2,40}gesendet|Gesendet (?:von|mit) (?:meinem|der|Outlook)\b|Envoyé (?:de|depuis) mon\b"
     r"|Enviado (?:desde mi|do meu)\b|Inviato da(?:l mio)? i\w+|Verstuurd vanaf mijn\b|Skickat från min\b)[^\n]*",

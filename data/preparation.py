@@ -22,7 +22,7 @@ from pathlib import Path
 
 import numpy as np
 
-from data.cleaning import damage, fault, normalise, plain
+from data.cleaning import MAX_CHARACTERS, damage, fault, normalise, plain
 from data.corpus import Corpus, DocumentError
 from data.formats.corpora import INSTALLED
 from data.formats.dialogue import Dialogue
@@ -148,9 +148,9 @@ def fit_runs(
     run: list[tuple[int, list[str]]] = []
     for place, text in enumerate((*utterances, None)):
         if text is not None:
-            mended = mend(text)
+            mended = mend(text) if len(text) <= MAX_CHARACTERS else ""
             tokens = tokenise(mended)
-            reason = why_unfit(mended, len(tokens))
+            reason = why_unfit(mended, len(tokens)) if len(text) <= MAX_CHARACTERS else "too long"
             if reason is None:
                 run.append((place, tokens))
                 continue

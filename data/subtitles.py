@@ -20,12 +20,14 @@ MIN_ENGLISH = 0.15  # share of common English words below which a film is in ano
 MIN_WORDS_TO_JUDGE = 50
 
 _SOUND = regex.compile(r"\[[^\[\]]*(?:\]|$)|\([^()]*(?:\)|$)|^[^\[\(]*[\]\)]")
-_MUSIC = regex.compile(r"[♪♫♩♬¶]|â™[ª«]|^\s*(?:#(?!\d)|[*~].*[*~]\s*$|[Jj][&Jj]\s)|#\s*$", regex.MULTILINE)
+_MUSIC = regex.compile(
+    r"[♪♫♩♬¶]|â™[ª«]|^[^\S\n]*(?:#(?!\d)|[*~].*[*~][^\S\n]*$|[Jj][&Jj]\s)|#[^\S\n]*$", regex.MULTILINE
+)
 _LABEL = regex.compile(
     r"^\s*(?:\p{Lu}[\p{Lu}\d .'&/#-]{1,30}|\p{Lu}[\w'.-]*(?: (?:\p{Lu}[\w'.-]*|\d+|the|and|of)){0,3}) ?:(?:\s+|$)"
 )
 _DASH = regex.compile(r"^\s*(?:[-‐‑–—_•]\s*(?=[^\s\d–—-])|[-‐‑–—]\s+|>{2,}\s*)")
-_DASH_WITHIN = regex.compile(r"(?<=[.?!][\"']?)\s+[-–—]\s*(?=[\"']?\p{Lu})|\s*>{2,}\s*")
+_DASH_WITHIN = regex.compile(r"(?<=[.?!][\"']?)\s+[-–—]\s*(?=[\"']?\p{Lu})|(?<!\s)\s*>{2,}\s*")
 _ADVERT = regex.compile(
     r"\b(?:subtitles?|subs|subbed|captions?|captioned|captioning|transcripts?|synch?(?:ed|ronized)?|re-?sync\w*|encoded"
     r"|ripped|corrected|corrections|translated|translation|timed|uploaded|downloaded|adapted|proofread)\s*"
@@ -46,7 +48,7 @@ _SCANNING_SLIPS = [
     (regex.compile(r"(?<=\p{L})''|''(?=\p{L})"), '"'),
 ]
 _FINISHED = regex.compile(r"(?:[!?]\.*|(?<!\.)\.)[\"')]*$")
-_TRAILING = regex.compile(r"[ ]*(?:\.{2,}|-+)[\"']*$")
+_TRAILING = regex.compile(r"(?<! ) *(?:(?<!\.)\.{2,}|(?<!-)-+)[\"']*$")
 _LEADING = regex.compile(r"^[\"' ]*(?:\.{2,}|-+(?!\d))\s*")
 _LOWER_START = regex.compile(r"^[\"']?\p{Ll}")
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from chatbot.history import Lesson, LessonTurn
-from data.cleaning import normalise
+from data.cleaning import MAX_CHARACTERS, normalise
 from data.contacts import without_brackets
 from data.corpus import Corpus, DocumentError
 from data.formats.dialogue import Dialogue
@@ -119,7 +119,8 @@ def cleaned(taught: Taught, dropped: Counter[str], contacts: Container[str] = ()
     """The unbroken runs of fit utterances, without personal data; a response that held some, or that is profane, is
     not to be learned. `contacts` (see data.contacts) are left in a log, and learned."""
     kept = contacts if taught.is_trusted else ()
-    said = tuple(map(without_brackets, taught.utterances)) if kept else taught.utterances
+    said = tuple(text[: MAX_CHARACTERS + 1] for text in taught.utterances)  # enough to be too long
+    said = tuple(map(without_brackets, said)) if kept else said
     weights = [_learnable(*one, kept, dropped) for one in zip(said, taught.weights, strict=True)]
     for run in fit_runs(map(without_personal, said), dropped):
         places = [place for place, _ in run]

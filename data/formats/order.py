@@ -19,6 +19,7 @@ from data.corpus import DocumentError
 from data.formats.dialogue import MAX_LINES_A_DIALOGUE, Message
 
 MAX_HELD_BYTES = 1 << 27  # of conversations whose messages are scattered over a log, about
+MAX_TIME = 100  # characters
 MESSAGE_BYTES = 300  # that a message takes besides its text
 _LOOKED_AT = 20_000  # rows by which to tell in which order a log stands
 
@@ -122,7 +123,7 @@ def _size(row: Row) -> int:
 @lru_cache(1 << 16)
 def seconds(time: str, day_first: bool = False) -> float | None:
     """A time as seconds; None if it names no day, so that nothing is sorted by a guess."""
-    time = _plain(time)
+    time = _plain(time[:MAX_TIME])
     with suppress(ValueError):
         return float(time) if isfinite(float(time)) else None
     if ago := _AGO.fullmatch(time):

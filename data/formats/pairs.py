@@ -10,7 +10,9 @@ from data.formats.dialogue import WRONG, Losses, Message, in_talk, role_of
 from data.formats.records import messages_of
 
 _LABEL = regex.compile(r"(?:^\s*|\n\s*|\s*(?=###))(?:#{2,3}\s*)?(\p{L}{2,12}):")
-_END = regex.compile(r"\s*(?:->|=>|#{2,}|\bEND)\s*$")  # of a prompt or a completion, as older files mark it
+_END = regex.compile(
+    r"(?<!\s)\s*(?:->|=>|(?<!#)#{2,}|\bEND)\s*$"
+)  # of a prompt or a completion, as older files mark it
 
 
 def exchange_of(record: dict[str, Any], losses: Losses) -> list[Message] | None:

@@ -55,7 +55,7 @@ _FORMS = [
 _IRC = _FORMS[2]
 _FRAME = regex.compile(r"[=\-_*]{8,}")  # Discord's exporter draws lines around its own words
 _EXTRA = regex.compile(r"\{(?:Attachments|Embed|Reactions|Stickers|Poll)\}")
-_EDITED = regex.compile(r"\s*(?:<This message was edited>|\(edited\))$")
+_EDITED = regex.compile(r"(?<!\s)\s*(?:<This message was edited>|\(edited\))$")
 _NOTICE = regex.compile(
     r"<[^<>]{3,40}>|null|location: https?:.*|POLL:|.{1,60} \(file attached\)"
     r"|\[ ?(?:Photo|Video|Sticker|File|Voice message|Album|GIF|Location|Contact|Poll) ?\]"
