@@ -19,14 +19,52 @@ from data.encoding import UnknownEncodingError, encoding_of
 HEAD_BYTES = 1 << 16
 MAX_DOCUMENT_BYTES = 1 << 28  # a file that must be read whole
 MAX_LINE_CHARACTERS = 1 << 24
+MAX_LAYERS = 4  # of packing, one in another: a .tar.gz has two
+MAX_UNPACKED = 200  # times the size of a file on disk, or so many bytes where that is more; text is packed to a tenth
+MIN_UNPACKED_BYTES = 1 << 26
 _BAD = "\ufffd"  # what stands for bytes that are no text
 
 _COMPRESSED: dict[str, Callable[..., Any]] = {".gz": gzip.open, ".xz": lzma.open}
+_ARCHIVES = {".tar", ".tgz", ".txz", ".zip"}
 BROKEN = (EOFError, OSError, lzma.LZMAError, zlib.error, tarfile.TarError, zipfile.BadZipFile, RuntimeError)
 
 
 class DocumentError(ValueError):
     """A file that cannot be read as a corpus; the message says why in a few words, fit to stand behind its name."""
+
+
+class PackedTooWellError(DocumentError):
+    """A file that unpacks to more than any corpus does."""
+
+    def __init__(self) -> None:
+        super().__init__(f"unpacks to more than {MAX_UNPACKED} times its size; unpack it first")
+
+
+class _Unpacking:
+    """How much of a file on disk may still be unpacked."""
+
+    def __init__(self, size: int) -> None:
+        self.left = max(MIN_UNPACKED_BYTES, MAX_UNPACKED * size)
+
+    def spend(self, size: int) -> None:
+        self.left -= size
+        if self.left < 0:
+            raise PackedTooWellError
+
+
+class _Unpacked:
+    """A stream of unpacked bytes that counts what is read of it, again after going back as well."""
+
+    def __init__(self, stream: IO[bytes], unpacking: _Unpacking) -> None:
+        self._stream, self._unpacking = stream, unpacking
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+    def read(self, size: int = -1) -> bytes:
+        content = self._stream.read(size)
+        self._unpacking.spend(len(content))
+        return content
 
 
 class Document:
@@ -151,21 +189,22 @@ class Corpus:
                 self.on_bad(str(file), "not readable")
                 continue
             with self._open:
-                yield from self._unpacked(str(file), self._open)
+                try:
+                    yield from self._unpacked(str(file), self._open, _Unpacking(size))
+                except PackedTooWellError as error:
+                    self.on_bad(str(file), str(error))
             self._finished += size
 
-    def _unpacked(self, name: str, stream: IO[bytes]) -> Iterator[Document]:
+    def _unpacked(self, name: str, stream: Any, unpacking: _Unpacking, layers: int = 0) -> Iterator[Document]:
         """What a stream holds, opened as far as its name says it is packed."""
-        suffix = Path(name).suffix.lower()
         try:
-            if suffix in _COMPRESSED:
-                yield from self._unpacked(name[: -len(suffix)], _COMPRESSED[suffix](stream))
-            elif suffix in {".tar", ".tgz", ".txz", ".zip"}:
-                members = _zip_members(stream) if suffix == ".zip" else _tar_members(stream)
-                for member, content in members:
-                    yield from self._unpacked(f"{name}/{member}", content)
-            else:
-                yield Document(name, stream)
+            for inner, content in _contents(name, stream, unpacking, layers):
+                if content is stream:
+                    yield Document(name, stream)
+                else:
+                    yield from self._unpacked(inner, _Unpacked(content, unpacking), unpacking, layers + 1)
+        except PackedTooWellError:
+            raise
         except DocumentError as error:
             self.on_bad(name, str(error))
         except BROKEN:
@@ -194,6 +233,20 @@ def _is_hidden(path: PurePath) -> bool:
     return any(part.startswith((".", "__MACOSX")) for part in path.parts)
 
 
+def _contents(name: str, stream: Any, unpacking: _Unpacking, layers: int) -> Iterator[tuple[str, IO[bytes]]]:
+    """What a layer of packing holds; where there is none, the stream itself."""
+    suffix = Path(name).suffix.lower()
+    if suffix not in {*_COMPRESSED, *_ARCHIVES}:
+        yield name, stream
+    elif layers == MAX_LAYERS:
+        raise DocumentError("packed too many times over; unpack it first")
+    elif suffix in _COMPRESSED:
+        yield name[: -len(suffix)], _COMPRESSED[suffix](stream)
+    else:
+        members = _zip_members(stream, unpacking) if suffix == ".zip" else _tar_members(stream)
+        yield from ((f"{name}/{member}", content) for member, content in members)
+
+
 def _tar_members(stream: IO[bytes]) -> Iterator[tuple[str, IO[bytes]]]:
     with tarfile.open(fileobj=stream, mode="r|*") as archive:
         for member in archive:
@@ -202,8 +255,10 @@ def _tar_members(stream: IO[bytes]) -> Iterator[tuple[str, IO[bytes]]]:
                 yield member.name, content
 
 
-def _zip_members(stream: IO[bytes]) -> Iterator[tuple[str, IO[bytes]]]:
+def _zip_members(stream: IO[bytes], unpacking: _Unpacking) -> Iterator[tuple[str, IO[bytes]]]:
     with zipfile.ZipFile(stream) as archive:
+        if sum(member.file_size for member in archive.infolist()) > unpacking.left:
+            raise PackedTooWellError
         for member in archive.infolist():
             if not member.is_dir() and not _is_hidden(PurePath(member.filename)):
                 with archive.open(member) as content:

@@ -1,7 +1,11 @@
 """Which format a document has, and what becomes of one that has none."""
 
+import gzip
 import io
+import lzma
+import tarfile
 import tracemalloc
+import zipfile
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -10,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from data.corpus import Corpus, Document, DocumentError
+from data.corpus import Corpus, Document, DocumentError, PackedTooWellError
 from data.formats.dialogue import merge_turns
 from data.formats.reader import DialogueReader
 from tests.formats import chat, read, utterances
@@ -91,11 +95,6 @@ def test_no_bytes_whatsoever_crash_a_reader(content: bytes, start: str, suffix: 
 
 
 def test_archives_and_compressed_files_are_opened(tmp_path: Path) -> None:
-    import gzip
-    import lzma
-    import tarfile
-    import zipfile
-
     (tmp_path / "plain.txt").write_text("Hi\nHello\n")
     (tmp_path / "a.txt.gz").write_bytes(gzip.compress(b"Hi\nHello\n"))
     (tmp_path / "b.txt.xz").write_bytes(lzma.compress(b"Hi\nHello\n"))
@@ -180,7 +179,6 @@ def test_an_endless_json_list_is_refused() -> None:
 
 
 def test_what_a_log_held_before_it_broke_off_is_not_lost() -> None:
-    import gzip
     import random
 
     rows = "".join(f"{id},{random.Random(id).random()}\n" for id in range(20_000) for _ in range(2))
@@ -196,3 +194,43 @@ def test_what_a_log_held_before_it_broke_off_is_not_lost() -> None:
 def test_a_log_that_is_not_utf_8_is_read_in_its_own_encoding() -> None:
     content = "session_id,text\n1,Caf\xe9?\n1,Si\n".encode("cp1252")
     assert [one.utterances for one in read("x.csv", content)] == [("Caf\xe9?", "Si")]
+
+
+def zipped(members: dict[str, bytes]) -> bytes:
+    content = io.BytesIO()
+    with zipfile.ZipFile(content, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, member in members.items():
+            archive.writestr(name, member)
+    return content.getvalue()
+
+
+def nested(layers: int) -> bytes:
+    content = zipped({"talk.txt": b"Hi\nHello\n"})
+    for _ in range(layers - 1):
+        content = zipped({"inner.zip": content})
+    return content
+
+
+def test_what_unpacks_to_far_more_than_its_size_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("data.corpus.MIN_UNPACKED_BYTES", 100_000)
+    much = b"Hi\nHello\n" * 100_000
+    packed = {
+        "a.zip": zipped({"talk.txt": much}),
+        "b.txt.gz": gzip.compress(much),
+        "c.zip": zipped({"inner.zip": zipped({"talk.txt": much})}),
+        "d.zip": nested(4),
+        "e.zip": nested(5),
+        "f.txt.xz": lzma.compress(much),
+    }
+    for name, content in packed.items():
+        (tmp_path / name).write_bytes(content)
+    bad: list[tuple[str, str]] = []
+    read = []
+    for document in Corpus([tmp_path], lambda name, reason: bad.append((Path(name).name, reason))).documents():
+        with suppress(PackedTooWellError):
+            list(document.lines())
+            read.append(Path(document.name).parent.parent.parent.parent.name)
+    assert read == ["d.zip"]
+    too_much = "unpacks to more than 200 times its size; unpack it first"
+    assert [name for name, reason in bad if reason == too_much] == ["a.zip", "c.zip"]
+    assert [reason for _, reason in bad if reason != too_much] == ["packed too many times over; unpack it first"]
