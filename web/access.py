@@ -81,7 +81,7 @@ class Access:
             self._look()  # it may be the first one, made this second
         key_id = self._key_id(key, "chat") if key and self.is_closed else None
         if token is not None:
-            return self._known(token)
+            return self.known(token)
         if self.is_closed and key_id is None:
             raise ProtocolError("unauthenticated", "This server asks for an API key; connect with one.")
         user_id, new_token = self._history.add_user()
@@ -89,7 +89,8 @@ class Access:
             self._keys.attach(user_id, key_id)
         return Admitted(user_id, new_token, key_id)
 
-    def _known(self, token: str) -> Admitted:
+    def known(self, token: str) -> Admitted:
+        """Who has this token. Raises ProtocolError where nobody has, or where the key they came by was revoked."""
         user_id = self._history.user_of(token)
         if user_id is None:
             raise ProtocolError(
@@ -128,7 +129,7 @@ class Access:
         if not self.is_closed:
             return f"address {request.remote_addr}"
         if given and self._history.user_of(given):
-            return self._known(given).user_id
+            return self.known(given).user_id
         if given:
             return f"key {self._key_id(given, 'chat')}"
         raise ProtocolError("unauthenticated", "This server asks for an API key: Authorization: Bearer <key>.")
@@ -138,7 +139,7 @@ class Access:
         self._check_origin()
         given = self._given()
         if given and self._history.user_of(given):
-            return [self._known(given).user_id]
+            return [self.known(given).user_id]
         if given and self.is_closed:
             return self._keys.users_of(self._key_id(given, "read"))
         raise ProtocolError("unauthenticated", "Send the token you were given: Authorization: Bearer <token>.")

@@ -15,7 +15,7 @@ from pydantic import BaseModel, ValidationError
 
 from chatbot.history import Accepted, BusyError, ConflictError, History, HistoryError, NotFoundError, UnknownUserError
 from web import protocol
-from web.access import Access
+from web.access import Access, Admitted
 from web.comparison import WAYS, compare
 from web.config import Settings
 from web.conversations import ConversationService, DrainingError, request_of
@@ -126,28 +126,34 @@ class Events:
         if self.service.draining:
             raise DrainingError("The server is about to restart; connect again in a moment.")
         admitted = self.access.admit(hello.token, hello.key)
-        self._enter(sid, admitted.user_id)
+        self._enter(sid, admitted)
         if admitted.new_token:
             self.new_tokens[sid] = admitted.new_token
-        if admitted.key_id:
-            self._keys[sid] = admitted.key_id
         self.socketio.start_background_task(self._welcome, sid, admitted.user_id, admitted.new_token, hello.resume)
         return {}
 
-    def _enter(self, sid: str, user_id: str) -> None:
+    def _enter(self, sid: str, admitted: Admitted) -> None:
         with self._lock:
-            if len(self._users) >= self.settings.connections:
+            if sid not in self._users and len(self._users) >= self.settings.connections:
                 raise ProtocolError("overloaded", "The server is full; try again in a moment.", 5_000)
-            if Counter(self._users.values())[user_id] >= self.settings.connections_per_user:
+            if Counter(self._users.values())[admitted.user_id] >= self.settings.connections_per_user:
                 most = self.settings.connections_per_user
                 raise ProtocolError("rate_limited", f"No more than {most} connections at once; close one.", 5_000)
-            self._users[sid] = user_id
+            self._users[sid] = admitted.user_id
+            if admitted.key_id:
+                self._keys[sid] = admitted.key_id
             self.metrics.connections.set(len(self._users))
 
-    def become(self, sid: str, user_id: str) -> None:
-        """From now on the connection is this user's, whoever it was opened by."""
-        self._enter(sid, user_id)
-        self.socketio.server.enter_room(sid, user_id)
+    def become(self, sid: str, token: str) -> str:
+        """From now on the connection is that of the user with this token, whoever it was opened by -> the user's id.
+
+        It is counted as another connection from this address. Raises ProtocolError.
+        """
+        self.rates.connection(request.remote_addr or "")
+        admitted = self.access.known(token)
+        self._enter(sid, admitted)
+        self.socketio.server.enter_room(sid, admitted.user_id)
+        return admitted.user_id
 
     def _disconnect(self, reason: str) -> None:
         with self._lock:

@@ -1,11 +1,21 @@
 """Protocol v1: what clients may send, checked, and the errors they get. The names and limits are the public promise."""
 
 import math
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, RootModel, StringConstraints, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    RootModel,
+    StringConstraints,
+    ValidationError,
+)
 from socketio import packet
 from socketio.packet import Packet
 
@@ -228,14 +238,22 @@ class Sync(Place):
     limit: Annotated[int, Field(ge=1, le=SYNC_LIMIT)] = SYNC_LIMIT
 
 
-class SessionRequest(Lenient):
-    """Of a widget made for Rasa; answered with `session_confirm`."""
+def _is_storable(text: str) -> bool:
+    with suppress(ValueError):
+        return bool(_storable(text))
+    return False
 
-    session_id: PlainText | None = None
+
+class SessionRequest(Lenient):
+    """Of a widget made for Rasa; answered with `session_confirm`. What is no session id of ours is as none."""
+
+    session_id: Annotated[
+        str | None, BeforeValidator(lambda given: given if isinstance(given, str) and _is_storable(given) else None)
+    ] = None
 
 
 class UserUttered(Lenient):
-    """Of a widget made for Rasa; answered with `bot_uttered`."""
+    """Of a widget made for Rasa; answered with `bot_uttered`, unless it is a payload such as /get_started."""
 
     message: Utterance
 
@@ -431,6 +449,15 @@ class MessageAccepted(Done):
     duplicate: bool
 
 
+class MessageTaken(Done):
+    """As MessageAccepted; with nothing where a widget's message waits for the reply before, or was a payload."""
+
+    message_id: Id | None = None
+    reply_id: Id | None = None
+    seq: Seq | None = None
+    duplicate: bool | None = None
+
+
 class ReplyBegun(Done):
     reply_id: Id
 
@@ -581,6 +608,6 @@ FROM_CLIENT: dict[str, tuple[type[BaseModel], type[Done]]] = {
 # Rasa's channel, for widgets that know no other.
 FROM_RASA: dict[str, tuple[type[BaseModel], type[Done]]] = {
     "session_request": (SessionRequest, Done),
-    "user_uttered": (UserUttered, MessageAccepted),
+    "user_uttered": (UserUttered, MessageTaken),
 }
 TO_RASA: dict[str, type[BaseModel]] = {"session_confirm": SessionConfirm, "bot_uttered": BotUttered}
