@@ -69,14 +69,17 @@ class Keys:
                 raise NotFoundError(f"There is no key {key_id}; `chatbot keys list` names them.")
             key.revoked_at = key.revoked_at or now()
 
+    def is_proven(self, key: str) -> bool:
+        """Whether it was verified before, which then costs nothing any more."""
+        return _digest(key) in self._proven
+
     def verify(self, key: str) -> str | None:
         """The id of a key that was made here, revoked or not."""
-        digest = hashlib.sha256(key.encode(errors="replace")).digest()
+        digest = _digest(key)
         if digest not in self._proven:
-            prefix, _, rest = key.partition("_")
-            key_id, _, secret = rest.partition("_")
+            key_id, secret = _parts(key)
             with self._sessions() as session:
-                found = session.get(ApiKey, key_id) if prefix == "cb" and len(key_id) == 12 else None
+                found = session.get(ApiKey, key_id) if key_id else None
             if found is None or not self._fits(secret, found.secret_hash):
                 return None
             self._proven[digest] = key_id
@@ -100,3 +103,18 @@ class Keys:
     def users_of(self, key_id: str) -> list[str]:
         with self._sessions() as session:
             return list(session.scalars(select(KeyUser.user_id).where(KeyUser.key_id == key_id)))
+
+
+def id_of(key: str) -> str:
+    """The id that a key says it has; empty where it has not the form of a key."""
+    return _parts(key)[0]
+
+
+def _parts(key: str) -> tuple[str, str]:
+    prefix, _, rest = key.partition("_")
+    key_id, _, secret = rest.partition("_")
+    return (key_id, secret) if prefix == "cb" and len(key_id) == 12 else ("", "")
+
+
+def _digest(key: str) -> bytes:
+    return hashlib.sha256(key.encode(errors="replace")).digest()

@@ -127,6 +127,22 @@ def test_wrong_keys_are_not_tried_without_end(tmp_path: Path) -> None:
     drain(app, 1)
 
 
+def test_wrong_keys_lock_out_no_valid_one_of_the_same_address(tmp_path: Path) -> None:
+    database = f"sqlite:///{tmp_path}/chat.db"
+    used, unused = command(database, "create", "used"), command(database, "create", "not used yet")
+    app = create_app(Settings(database=database), EchoEngine())
+
+    def ask(key: str) -> int:
+        return app.test_client().get("/v1/models", headers=bearer(key)).status_code
+
+    assert ask(used) == 200
+    assert {ask(f"cb_{n}") for n in range(30)} == {401, 429}
+    assert [ask(used), ask(unused)] == [200, 200]
+    assert [ask(f"{used}x") for _ in range(21)] == [401] * 20 + [429]
+    assert ask(used) == 200
+    drain(app, 1)
+
+
 def test_a_revoked_keys_sockets_are_closed_on_every_worker(
     tmp_path: Path, start_server: Callable[..., ServerProcess]
 ) -> None:

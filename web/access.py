@@ -14,7 +14,7 @@ from flask import Response, request
 from sqlalchemy.exc import SQLAlchemyError
 
 from chatbot.history import History
-from chatbot.keys import Keys
+from chatbot.keys import Keys, id_of
 from web.config import Settings
 from web.protocol import ProtocolError
 from web.rates import Rates
@@ -104,10 +104,12 @@ class Access:
     def _key_id(self, key: str, scope: str) -> str:
         """The id of a valid key. Raises ProtocolError."""
         address = request.remote_addr or ""
-        self._rates.another_key(address)
+        meant = meant if (meant := id_of(key)) in self._valid else ""
+        if not self._keys.is_proven(key):
+            self._rates.another_key(address, meant)
         key_id = self._keys.verify(key)
         if key_id is None:
-            self._rates.wrong_key(address)
+            self._rates.wrong_key(address, meant)
             raise ProtocolError("unauthenticated", "This API key is not known here.")
         if key_id not in self._valid:
             self._look()  # it may be a new one

@@ -90,12 +90,13 @@ class Rates:
     def search(self, user_id: str) -> None:
         _hit(self._moving, self._searches, user_id, "Too many searches in a minute; wait a little.")
 
-    def wrong_key(self, address: str) -> None:
-        self._moving.hit(_WRONG_KEYS, address)
+    def wrong_key(self, address: str, key_id: str) -> None:
+        self._moving.hit(_WRONG_KEYS, address, key_id)
 
-    def another_key(self, address: str) -> None:
-        """Counts nothing; asked before a key is looked at."""
-        if not self._moving.test(_WRONG_KEYS, address):
+    def another_key(self, address: str, key_id: str) -> None:
+        """Counts nothing; asked before a key is looked at. `key_id` is that of a key that there is, or empty: the wrong
+        keys of one person leave the others at an address alone."""
+        if not self._moving.test(_WRONG_KEYS, address, key_id):
             raise ProtocolError("rate_limited", "Too many wrong keys; wait a minute.", 60_000)
 
 
