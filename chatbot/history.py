@@ -9,11 +9,12 @@ import hashlib
 import random
 import secrets
 import sqlite3
+import threading
 import time
 import uuid
 from collections import defaultdict
 from collections.abc import Collection, Iterator, Sequence
-from contextlib import closing, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from operator import attrgetter
@@ -56,6 +57,7 @@ from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column, sessionmaker
 from sqlalchemy.types import TypeDecorator
 
+from chatbot.addresses import without_password
 from chatbot.commits import SharedCommits
 from chatbot.home import home
 from chatbot.reply import CONTEXT_TURNS, DialogueState
@@ -87,6 +89,9 @@ class BusyError(HistoryError):
 
 class ConflictError(HistoryError):
     """This client_msg_id was used before with another text."""
+
+
+_DAMAGED = {"file is not a database", "database disk image is malformed"}  # as SQLite says it
 
 
 class DatabaseError(HistoryError):
@@ -358,6 +363,8 @@ class History:
         self.engine = engine
         self.worker = worker
         self._reads = sessionmaker(engine, expire_on_commit=False)
+        self._emptying, self._is_full = threading.Lock(), False
+        self._emptier: threading.Thread | None = None
         self._commits = SharedCommits(engine) if engine.dialect.name == "sqlite" else None
         self._write = self._commits.write if self._commits else sessionmaker(engine, expire_on_commit=False).begin
 
@@ -393,7 +400,7 @@ class History:
             gone = delete(Conversation).where(Conversation.user_id == user_id).returning(Conversation.id)
             erased = list(session.scalars(gone))
             session.delete(user)
-        self._empty_log()
+        self.empty_log()
         return erased
 
     # Conversations
@@ -449,7 +456,7 @@ class History:
         with self._write() as session:
             _locked(session, conversation_id, user_id)
             session.execute(delete(Conversation).where(Conversation.id == conversation_id))
-        self._empty_log()
+        self.empty_log()
 
     def delete_untouched(self, before: datetime) -> list[tuple[str, str]]:
         """Erase the conversations that nothing happened in since `before` -> (user_id, conversation_id) of each."""
@@ -457,22 +464,55 @@ class History:
         with self._write() as session:
             rows = session.execute(gone.returning(Conversation.user_id, Conversation.id)).all()
         if rows:
-            self._empty_log()
+            self.empty_log()
         return [(user_id, conversation_id) for user_id, conversation_id in rows]
 
-    def _empty_log(self) -> None:
+    def empty_log(self) -> None:
         """Bring SQLite's write-ahead log into its tables, where what was erased is overwritten, and empty it.
 
-        As far as it can: a reader that goes on for longer than a second keeps the log until the next time.
+        Somebody who reads meanwhile keeps the log as it is: after a second it is tried again beside all else, until it
+        is done. What was not done when a server ended is done when the next one starts.
         """
-        if self._commits is None:
+        if self._commits is None or self._is_emptied(1_000):
             return
+        with self._emptying:
+            self._is_full = True
+            if self._emptier is None:
+                self._emptier = threading.Thread(target=self._keep_emptying, name="empty-log", daemon=True)
+                self._emptier.start()
+
+    def wait_until_emptied(self, seconds: float) -> bool:
+        """Wait for what `empty_log` left to do -> whether it is done."""
+        if emptier := self._emptier:
+            emptier.join(seconds)
+        return self._emptier is None
+
+    def _keep_emptying(self) -> None:
+        while True:
+            with self._emptying:
+                if not self._is_full:
+                    self._emptier = None
+                    return
+                self._is_full = False
+            try:
+                is_emptied = self._is_emptied(0)
+            except (SQLAlchemyError, sqlite3.Error):  # the file has gone, or its disk is full
+                is_emptied = False
+            if not is_emptied:
+                self._is_full = True
+                time.sleep(1)
+
+    def _is_emptied(self, wait_ms: int) -> bool:
+        assert self._commits is not None
         with self._commits.alone(), closing(self.engine.raw_connection()) as connection:
             cursor = connection.cursor()
-            cursor.execute("PRAGMA busy_timeout = 1000")
-            with suppress(sqlite3.OperationalError):
-                cursor.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            cursor.execute(f"PRAGMA busy_timeout = {wait_ms}")
+            try:
+                is_busy, *_ = cursor.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+            except sqlite3.OperationalError:
+                is_busy = True
             cursor.execute(f"PRAGMA busy_timeout = {BUSY_MS}")
+            return not is_busy
 
     # Turns
 
@@ -1043,13 +1083,31 @@ def open_history(url: str, *, create: bool = True, worker: str = "") -> History:
         engine = connect(parsed)
         upgrade(engine)
     except ModuleNotFoundError as error:
-        raise DatabaseError(f"{_shown(parsed)} needs the package {error.name}: pip install {error.name}.") from error
+        raise DatabaseError(
+            f"{without_password(url)} needs the package {error.name}: pip install {error.name}."
+        ) from error
     except CommandError as error:
-        raise DatabaseError(f"The database {_shown(parsed)} was made by another version of this program.") from error
+        raise DatabaseError(
+            f"The database {without_password(url)} was made by another version of this program."
+        ) from error
     except (SQLAlchemyError, OSError) as error:
-        reason = str(getattr(error, "orig", None) or error).strip().splitlines()[0]
-        raise DatabaseError(f"The database {_shown(parsed)} cannot be used: {reason}.") from error
+        raise _unusable(url, error) from error
     return History(engine, worker)
+
+
+@contextmanager
+def used(url: str) -> Iterator[None]:
+    """Turn what goes wrong with the database meanwhile into a DatabaseError."""
+    try:
+        yield
+    except SQLAlchemyError as error:
+        raise _unusable(url, error) from error
+
+
+def _unusable(url: str, error: Exception) -> DatabaseError:
+    reason = str(getattr(error, "orig", None) or error).strip().splitlines()[0]
+    advice = " Restore a backup (chatbot history restore), or name another one." if reason in _DAMAGED else ""
+    return DatabaseError(f"The database {without_password(url)} cannot be used: {reason}.{advice}")
 
 
 def connect(url: URL | str) -> Engine:
@@ -1105,9 +1163,10 @@ def _parse(url: str) -> URL:
     try:
         parsed = make_url(url)
         parsed.get_dialect()
-    except (ArgumentError, NoSuchModuleError, ModuleNotFoundError) as error:
+    except (ArgumentError, NoSuchModuleError, ModuleNotFoundError, ValueError):
         wanted = "sqlite:///var/chatbot.db or postgresql+psycopg://user:password@host/name"
-        raise DatabaseError(f"{url!r} is not a database URL I can use; give one like {wanted}.") from error
+        given = without_password(url)
+        raise DatabaseError(f"{given!r} is not a database URL I can use; give one like {wanted}.") from None
     if parsed.get_backend_name() not in ("sqlite", "postgresql"):
         raise DatabaseError(f"{parsed.get_backend_name()} is not supported: use SQLite or PostgreSQL.")
     return parsed
@@ -1124,10 +1183,6 @@ def _prepare_file(url: URL, create: bool) -> None:
         path.touch(mode=0o600)  # conversations are nobody else's business
     except OSError as error:
         raise DatabaseError(f"The database {path} cannot be made: {error.strerror}.") from error
-
-
-def _shown(url: URL) -> str:
-    return url.render_as_string(hide_password=True)
 
 
 def dialogues(history: History, user_id: str | None = None) -> Iterator[dict[str, Any]]:

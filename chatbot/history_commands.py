@@ -3,7 +3,6 @@
 import json
 import os
 import sys
-import unicodedata
 from collections.abc import Iterator, Sized
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
@@ -12,10 +11,13 @@ from typing import TYPE_CHECKING, TextIO
 
 import click
 
-from data.errors import UserError, told_to_user
+from chatbot.home import private_files
+from data.errors import UserError, printable, told_to_user
 
 if TYPE_CHECKING:
     from chatbot.history import History
+
+EMPTYING_SECONDS = 30  # in which readers may get out of the way of what is erased
 
 _database = click.option(
     "--database", envvar="CHATBOT_DATABASE", metavar="URL", help="Where the history is kept (sqlite:///var/chatbot.db)."
@@ -47,7 +49,7 @@ def list_conversations(database: str | None) -> None:
         for conversation in stored.conversations():
             changed = conversation.updated_at.strftime("%Y-%m-%d %H:%M")
             choice = "learn" if conversation.learn else "store"
-            title = _printable(conversation.title or "(empty)")
+            title = printable(conversation.title or "(empty)")
             click.echo(f"{conversation.id}  {changed}  {conversation.user_id}  {choice}  {title}")
 
 
@@ -61,7 +63,7 @@ def show(conversation_id: str, database: str | None) -> None:
             ended = "" if turn.status == "completed" else f" ({turn.status})"
             retrieved = " (retrieved)" if turn.is_retrieved else ""
             guarded = f" (fixed answer: {turn.guarded})" if turn.guarded else ""
-            click.echo(f"{turn.speaker}: {_printable(turn.text)}{ended}{retrieved}{guarded}")
+            click.echo(f"{turn.speaker}: {printable(turn.text)}{ended}{retrieved}{guarded}")
 
 
 @history.command()
@@ -208,23 +210,24 @@ def _naming(kind: str, id: str | None) -> Iterator[None]:
         raise UserError(f"There is no {kind} {id}; `chatbot history list` names them.") from error
 
 
-def _printable(text: str) -> str:
-    """Without control characters: what a stranger wrote in a chat must not command the reader's terminal."""
-    return "".join(" " if unicodedata.category(character) == "Cc" else character for character in text)
-
-
 @contextmanager
 def _open(database: str | None, *, create: bool = False) -> Iterator["History"]:
     """An existing database, or with `create` a new one; a reader that leaves early (`| head`) is no error."""
-    from chatbot.history import DEFAULT_DATABASE, DatabaseError, open_history
+    from chatbot.history import DEFAULT_DATABASE, DatabaseError, open_history, used
 
+    url = database or DEFAULT_DATABASE
+    with told_to_user(DatabaseError):
+        stored = open_history(url, create=create)
     try:
-        stored = open_history(database or DEFAULT_DATABASE, create=create)
+        with used(url):
+            yield stored
+        sys.stdout.flush()
+        if not stored.wait_until_emptied(EMPTYING_SECONDS):
+            click.echo(
+                "Somebody reads the database: what was erased leaves its log at the server's next start.", err=True
+            )
     except DatabaseError as error:
         raise UserError(str(error)) from error
-    try:
-        yield stored
-        sys.stdout.flush()
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python complains of it once more at exit
     finally:
@@ -237,7 +240,10 @@ def _writing(out: Path | None) -> Iterator[TextIO]:
         yield sys.stdout
         return
     try:
-        file = out.open("w", encoding="utf-8")
+        with private_files():
+            file = out.open("w", encoding="utf-8")
+        if out.is_file():
+            out.chmod(0o600)  # where the file was there before, too
     except OSError as error:
         raise UserError(f"{out} cannot be written: {error.strerror}.") from error
     with file:

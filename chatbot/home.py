@@ -1,9 +1,21 @@
 """Where what is made at run time is kept: $CHATBOT_HOME, or `var` in the working folder."""
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 
 def home() -> Path:
     """The folder of promoted checkpoints and of the database."""
     return Path(os.environ.get("CHATBOT_HOME", "var"))
+
+
+@contextmanager
+def private_files() -> Iterator[None]:
+    """What is made meanwhile is only its owner's to read: it holds what people said."""
+    before = os.umask(0o077)
+    try:
+        yield
+    finally:
+        os.umask(before)

@@ -60,11 +60,12 @@ def revoke(key_id: str, database: str | None) -> None:
 
 @contextmanager
 def _open(database: str | None) -> Iterator["Keys"]:
-    from chatbot.history import DEFAULT_DATABASE, HistoryError, open_history
+    from chatbot.history import DEFAULT_DATABASE, HistoryError, open_history, used
     from chatbot.keys import Keys
 
-    with told_to_user(HistoryError):
-        history = open_history(database or DEFAULT_DATABASE)
+    url = database or DEFAULT_DATABASE
+    with told_to_user(HistoryError), used(url):
+        history = open_history(url)
         try:
             yield Keys(history)
         finally:

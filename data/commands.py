@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from data.errors import told_to_user
+from data.errors import printable, told_to_user
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -99,21 +99,26 @@ def _progress(what: str, console: "Console") -> Iterator[Callable[[int, int], No
 def _show(report: "Report") -> None:
     """The table of what was kept and dropped, on stdout; skipped files on stderr."""
     from rich.console import Console
+    from rich.markup import escape
     from rich.table import Column, Table
 
     for name, reason in report.skipped:
-        click.echo(f"Skipped {name}: {reason}.", err=True)
+        click.echo(printable(f"Skipped {name}: {reason}."), err=True)
     if report.skipped:
         click.echo(f"{len(report.skipped):,} files skipped.", err=True)
     for unread in report.unread:
-        click.echo(f"{unread[0].upper()}{unread[1:]}.", err=True)
+        click.echo(printable(f"{unread[0].upper()}{unread[1:]}."), err=True)
     table = Table(
         "source", *(Column(name, justify="right") for name in ("dialogues", "utterances", "tokens")), "dropped"
     )
     for source in sorted(report.kept.keys() | report.dropped.keys()):
         kept, dropped = report.kept.get(source, Counter()), report.dropped.get(source, Counter())
         why = ", ".join(f"{reason} {count:,}" for reason, count in dropped.most_common() if count)
-        table.add_row(source, *(f"{kept.get(size, 0):,}" for size in ("dialogues", "utterances", "tokens")), why)
+        table.add_row(
+            escape(printable(source)),
+            *(f"{kept.get(size, 0):,}" for size in ("dialogues", "utterances", "tokens")),
+            why,
+        )
     Console().print(table)
 
 

@@ -1,5 +1,6 @@
 """What every room tells a user who can mend it."""
 
+import unicodedata
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -10,6 +11,15 @@ class UserError(click.ClickException):
     """One sentence that says what was wrong and what to do; exit code 2."""
 
     exit_code = 2
+
+    def format_message(self) -> str:
+        return "\n".join(map(printable, super().format_message().splitlines()))
+
+
+def printable(text: str) -> str:
+    """The text without control characters and bytes that are no text: the name of a file, and what a stranger wrote in
+    a chat, must not command the reader's terminal."""
+    return "".join(" " if unicodedata.category(one) in {"Cc", "Cs"} else one for one in text)
 
 
 @contextmanager

@@ -4,12 +4,14 @@ import json
 import os
 import signal
 import sqlite3
+import stat
 import subprocess
 import sys
 import threading
 import uuid
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -40,6 +42,8 @@ from chatbot.history_commands import history as history_command
 from chatbot.home import home
 from chatbot.migrations import downgrade, upgrade
 from tests.clients import ROOT
+from tests.echo_engine import EchoEngine
+from web.conversations import ConversationService
 
 
 def send(history: History, user: str, conversation: str, text: str, parent: str | None = None) -> Accepted:
@@ -930,3 +934,96 @@ def test_sqlite_readers_do_not_wait_for_a_writer(tmp_path: Path) -> None:
     assert history.conversations() == []
     other.close()
     history.engine.dispose()
+
+
+# Damage, passwords, and what is left of what was erased
+
+
+def damaged(tmp_path: Path, table: str) -> str:
+    """A database with conversations in which the first page of a table is noise."""
+    file = tmp_path / "damaged.db"
+    stored = open_history(f"sqlite:///{file}")
+    user, _ = stored.add_user()
+    send(stored, user, stored.create_conversation(user).id, "Hello")
+    stored.engine.dispose()
+    with closing(sqlite3.connect(file)) as connection:
+        [page] = connection.execute("SELECT rootpage FROM sqlite_master WHERE name = ?", [table]).fetchone()
+    with file.open("r+b") as content:
+        content.seek((page - 1) * 4096)
+        content.write(b"\xa5" * 4096)
+    return f"sqlite:///{file}"
+
+
+@pytest.mark.parametrize("command", [["list"], ["export"], ["prune", "--keep-days", "1"]])
+def test_a_damaged_database_is_told_of_in_one_sentence(tmp_path: Path, command: list[str]) -> None:
+    result = run(*command, "--database", damaged(tmp_path, "conversations"))
+    assert result.exit_code == 2
+    assert result.stderr.strip().count("\n") == 0
+    assert "database disk image is malformed. Restore a backup" in result.stderr
+
+
+def test_a_server_does_not_start_on_a_damaged_database(tmp_path: Path) -> None:
+    url = damaged(tmp_path, "turns")
+    server = [sys.executable, str(ROOT / "tests" / "echo_server.py"), "--database", url]
+    ended = subprocess.run(server, cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert ended.returncode == 2
+    assert ended.stderr.strip().count("\n") == 0
+    assert "database disk image is malformed" in ended.stderr
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql+psycopg://ann:geheim@127.0.0.1:1/chat",
+        "postgresql+psycopg://ann:ge/heim@x@127.0.0.1:1/chat",
+        "postgresql+psycopg://127.0.0.1:1/chat?user=ann&password=geheim",
+        "postgresql+psycopg://ann:geheim@127.0.0.1:port/chat",
+        "postgres://ann:geheim@127.0.0.1/chat",
+        "nonsense://ann:geheim@127.0.0.1/chat",
+    ],
+)
+def test_a_password_is_never_printed(url: str) -> None:
+    result = run("list", "--database", url)
+    assert result.exit_code == 2
+    assert "heim" not in result.output
+    assert "***" in result.stderr
+
+
+def test_an_export_is_its_owners_alone(history: History, filled: str, database: str, tmp_path: Path) -> None:
+    (tmp_path / "old.jsonl").touch(0o644)
+    for out in (tmp_path / "new.jsonl", tmp_path / "old.jsonl"):
+        assert run("export", "--database", database, "--out", str(out)).exit_code == 0
+        assert stat.S_IMODE(out.stat().st_mode) == 0o600
+
+
+def log_of(tmp_path: Path) -> bytes:
+    return (tmp_path / "chat.db-wal").read_bytes()
+
+
+def test_what_was_erased_leaves_the_log_once_nobody_reads_any_more(tmp_path: Path) -> None:
+    stored = open_history(f"sqlite:///{tmp_path}/chat.db")
+    user, _ = stored.add_user()
+    conversation = stored.create_conversation(user).id
+    send(stored, user, conversation, "My secret is out")
+    with closing(sqlite3.connect(tmp_path / "chat.db", isolation_level=None)) as reader:
+        reader.execute("BEGIN")
+        reader.execute("SELECT count(*) FROM turns").fetchone()
+        stored.delete_conversation(user, conversation)
+        assert b"My secret is out" in log_of(tmp_path)
+        assert not stored.wait_until_emptied(0.1)
+    assert stored.wait_until_emptied(30)
+    assert log_of(tmp_path) == b""
+    assert b"My secret is out" not in (tmp_path / "chat.db").read_bytes()
+    stored.engine.dispose()
+
+
+def test_a_log_that_a_dead_server_left_is_emptied_by_the_next_one(tmp_path: Path) -> None:
+    stored = open_history(f"sqlite:///{tmp_path}/chat.db")
+    stored.add_user()
+    assert log_of(tmp_path) != b""
+    service = ConversationService(stored, EchoEngine(), lambda *_: None)
+    service.start()
+    assert stored.wait_until_emptied(30)
+    assert log_of(tmp_path) == b""
+    service.close()
+    stored.engine.dispose()

@@ -260,3 +260,13 @@ def test_the_split_of_chitchat_does_not_depend_on_what_else_is_prepared(
         alone = set(texts(tmp_path / "alone", "dialogues", split))
         assert alone
         assert alone <= set(texts(tmp_path / "together", "dialogues", split))
+
+
+def test_the_name_of_a_file_does_not_command_the_terminal(tmp_path: Path) -> None:
+    (tmp_path / "corpus").mkdir()
+    (tmp_path / "corpus" / "\x1b[2J\x1b]0;owned\x07.txt").write_text(" ")
+    os.mknod(os.fsencode(tmp_path / "corpus") + b"/\xff.txt")
+    (tmp_path / "corpus" / "good.txt").write_text("Hello there.\nHow are you?\n")
+    result = run(tmp_path / "corpus", "--out", tmp_path / "out")
+    assert result.stderr.count("Skipped") == 2
+    assert not any(sign in result.output for sign in "\x1b\x07\udcff")

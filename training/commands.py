@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from data.commands import prepare
-from data.errors import UserError, told_to_user
+from data.errors import UserError, printable, told_to_user
 from training.blind.commands import commands as blind
 from training.retrain_commands import commands as retraining
 
@@ -182,7 +182,9 @@ def evaluate(
         decoding = DEFAULT if retrieved is None else replace(DEFAULT, retrieved=retrieved)
         if retrieved and responses is None:
             raise UserError(f"{loaded.id} has no index of responses; make one with `chatbot models index`.")
-        dialogues = read_dialogues(corpus, lambda name, reason: click.echo(f"Skipped in {name}: {reason}.", err=True))
+        dialogues = read_dialogues(
+            corpus, lambda name, reason: click.echo(printable(f"Skipped in {name}: {reason}."), err=True)
+        )
         shown = partial(track, console=Console(stderr=True))
         found = measure(loaded, dialogues, contexts, seed, jury, decoding, responses, shown)
         report = {"corpus": str(corpus), **found.report}

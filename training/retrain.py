@@ -36,7 +36,7 @@ from chatbot.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from chatbot.choosing.storing import inherit_chooser
 from chatbot.forgetting import hash_of, remove
 from chatbot.history import History
-from chatbot.home import home
+from chatbot.home import home, private_files
 from chatbot.model import HRED
 from chatbot.processor import autocast
 from chatbot.retrieval import inherit_responses
@@ -45,6 +45,7 @@ from chatbot.state_map import add_map
 from data.batches import Batch, make_batch, windows
 from data.contacts import FEWEST_DIALOGUES, business_contacts
 from data.curation import NearCopies, curate, pairs_of
+from data.errors import printable
 from data.preparation import PrepareConfig, prepare
 from data.privacy import found_in, is_profane
 from data.progress import working
@@ -184,7 +185,8 @@ def _candidate(
         _clear(folder)
     try:
         if not (folder / "prepared").is_dir():
-            _prepare(folder, config, parent, history, console)
+            with private_files():
+                _prepare(folder, config, parent, history, console)
         candidate = _learn(folder, config, parent, history, console)
         with working("The gate: comparing with the checkpoint it comes from", console):
             verdict = _judge(folder, config, candidate, parent)
@@ -292,7 +294,7 @@ def _run_folder(runs: Path, plan: dict[str, Any], console: Console) -> Path:
             console.print(told, soft_wrap=True)
         remove(folder)
     folder = runs / str(uuid.uuid4())
-    folder.mkdir()
+    folder.mkdir(mode=0o700)  # what people said is nobody else's business
     _write_json(folder / "run.json", {"plan": plan})
     return folder
 
@@ -393,7 +395,7 @@ def _forms_of(contacts: Container[str], lessons: Sequence[Taught]) -> list[str]:
 
 def _tell(facts: dict[str, Any], console: Console) -> None:
     for line in facts["skipped"][:10]:
-        console.print(f"Skipped {line}", markup=False, soft_wrap=True)
+        console.print(printable(f"Skipped {line}"), markup=False, soft_wrap=True)
     for reason, count in facts["dropped"].items():
         console.print(f"Left out: {count:,} {reason}", markup=False)
     sizes = facts["dialogues"]

@@ -5,6 +5,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
+from chatbot.addresses import without_password
 from chatbot.history import DEFAULT_DATABASE
 from chatbot.safety.answers import HELP
 
@@ -13,6 +14,10 @@ PREFIX = "CHATBOT_"
 
 class SettingsError(ValueError):
     """A setting that cannot be used; the message is a sentence that names it."""
+
+
+def _told(value: Any) -> str:
+    return repr(without_password(value) if isinstance(value, str) else value)
 
 
 class Settings(BaseModel):
@@ -69,5 +74,5 @@ class Settings(BaseModel):
             first = error.errors()[0]
             key = names.get(str(first["loc"][0]), str(first["loc"][0]))
             raise SettingsError(
-                f"{key}={first['input']!r} cannot be used: {first['msg'].removeprefix('Value error, ')}."
+                f"{key}={_told(first['input'])} cannot be used: {first['msg'].removeprefix('Value error, ')}."
             ) from error

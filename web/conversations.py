@@ -166,6 +166,7 @@ class ConversationService:
         self._sender.start()
         if self.settings.keep_days:
             self._eraser.start()
+        self.history.empty_log()
         self._take_over(own=True)
         self._keeper.start()
 

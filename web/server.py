@@ -24,7 +24,7 @@ from gunicorn.app.base import BaseApplication
 from gunicorn.arbiter import Arbiter
 from gunicorn.workers.base import Worker
 
-from chatbot.history import DatabaseError, open_history
+from chatbot.history import DatabaseError, open_history, used
 from data.errors import UserError, told_to_user
 from web.admin import AdminTokenError, admin_token, token_file
 from web.allocator import give_back, keep_few_heaps
@@ -131,7 +131,8 @@ class _Server(BaseApplication):
         from web.app import create_app
 
         try:
-            return create_app(self.settings, self._make_engine(), self._clients(), self._name())
+            with used(self.settings.database):
+                return create_app(self.settings, self._make_engine(), self._clients(), self._name())
         except (CheckpointError, DatabaseError) as error:
             click.echo(f"Error: {error}", err=True)
             os._exit(Arbiter.WORKER_BOOT_ERROR)  # not up the stack, which is a copy of the arbiter's
