@@ -190,6 +190,50 @@ def test_flags_win_over_the_environment_and_the_environment_over_defaults() -> N
     assert (settings.port, settings.host, settings.checkpoint) == (9000, "0.0.0.0", "live")
 
 
+@pytest.mark.parametrize(
+    ("written", "sent"),
+    [
+        ("capacitor://localhost", "capacitor://localhost"),
+        ("tauri://localhost", "tauri://localhost"),
+        ("app://obsidian.md", "app://obsidian.md"),
+        ("https://Shop.Example:443/", "https://shop.example"),
+        ("http://localhost:3000", "http://localhost:3000"),
+        ("http://[::1]:80", "http://[::1]"),
+    ],
+)
+def test_an_origin_is_kept_as_it_is_sent(written: str, sent: str) -> None:
+    assert Settings.from_environment({"CHATBOT_ORIGINS": written}).origins == (sent,)
+
+
+@pytest.mark.parametrize(
+    "never",
+    [
+        "https://*.example.com", "http://localhost:*", "https://a.example/path", "*", "null", "https://", "a.example",
+        "https://ann@a.example", "https://a.example?x", "https://bücher.example", "file://a", "javascript://a",
+    ],
+)  # fmt: skip
+def test_an_origin_that_is_never_sent_is_refused(never: str) -> None:
+    with pytest.raises(SettingsError, match="an origin looks like"):
+        Settings.from_environment({"CHATBOT_ORIGINS": f"https://good.example,{never}"})
+
+
+def test_only_listed_hosts_are_served(tmp_path: Path) -> None:
+    app = create_app(Settings(database=f"sqlite:///{tmp_path}/chat.db", hosts="Chat.example, b.example"), EchoEngine())
+    served = ("chat.example", "CHAT.example:8000", "b.example", "127.0.0.1:8000", "[::1]:8000", "localhost:1")
+    for host in served:
+        assert app.test_client().get("/readyz", headers={"Host": host}).status_code == 200, host
+    for host in ("evil.example", "chat.example.evil.example", "", "[", "a@chat.example:x"):
+        for path in ("/readyz", "/socket.io/?EIO=4&transport=websocket"):
+            assert app.test_client().get(path, headers={"Host": host}).status_code == 421, host
+    drain(app, 1)
+
+
+@pytest.mark.parametrize("host", ["https://chat.example", "*.example", "chat.example:8000", "chat.example/"])
+def test_a_host_that_could_never_be_asked_for_is_refused(host: str) -> None:
+    with pytest.raises(SettingsError, match="a host looks like"):
+        Settings.from_environment({"CHATBOT_HOSTS": host})
+
+
 def test_origins_are_an_exact_list_and_an_empty_one_is_none() -> None:
     assert Settings.from_environment({"CHATBOT_ORIGINS": "https://a.example/, https://b.example"}).origins == (
         "https://a.example",

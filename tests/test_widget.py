@@ -179,10 +179,18 @@ def test_a_site_that_is_not_listed_is_refused_in_a_sentence_and_does_not_go_on_a
         ("https://shop.example.evil.example", False),
         ("https://evil.example/https://shop.example", False),
         ("null", False),
+        ("app://bot.example", False),
+        ("http://[", False),
     ],
 )
 def test_sites_are_listed_exactly(origin: str, may: bool) -> None:
     assert lets_in(origin, "bot.example", ("https://shop.example",)) is may
+
+
+def test_a_page_that_came_by_http_may_not_ask_a_server_that_is_reached_by_https() -> None:
+    assert lets_in("http://bot.example", "bot.example", ())
+    assert not lets_in("http://bot.example", "bot.example", (), is_secure=True)
+    assert lets_in("https://bot.example", "bot.example", (), is_secure=True)
 
 
 def test_it_connects_when_it_is_wanted_and_is_used_by_keys_alone_which_the_site_does_not_hear(

@@ -3,10 +3,13 @@
 Every worker looks at the keys each second, so that one that is revoked is forgotten everywhere.
 """
 
+import re
 import threading
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
+from ipaddress import ip_address
+from typing import Any
 from urllib.parse import urlsplit
 
 import structlog
@@ -20,17 +23,47 @@ from web.protocol import ProtocolError
 from web.rates import Rates
 
 LOOK_SECONDS = 1.0
+_HOST = re.compile(r"(\[[\da-f:.]+\]|[\w.-]+)(?::\d*)?")  # as a request names it, with or without a port
 
 log = structlog.get_logger()
 
 
-def lets_in(origin: str, host: str, listed: Collection[str]) -> bool:
-    """Whether a page of this origin may ask the server at `host`: one of its own, or of a site that is listed."""
+def lets_in(origin: str, host: str, listed: Collection[str], is_secure: bool = False) -> bool:
+    """Whether a page of this origin may ask the server at `host`: one of its own, or of a site that is listed.
+
+    Anybody on the way can change a page that comes by http: it may not ask a server that is reached by https.
+    """
     if origin in listed:
         return True
     with suppress(ValueError):  # no origin at all, such as "http://["
-        return urlsplit(origin).netloc == host
+        parts = urlsplit(origin)
+        return parts.netloc == host and (parts.scheme == "https" or (parts.scheme == "http" and not is_secure))
     return False
+
+
+class ServedHosts:
+    """Answers only requests for a host that is listed, for an address or for localhost.
+
+    A page of another site can have its name point to this machine, and is then of the same origin as the server.
+    """
+
+    def __init__(self, app: Any, hosts: Collection[str]) -> None:
+        self._app, self._hosts = app, frozenset(hosts) | {"localhost"}
+
+    def __call__(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+        if self._is_served(environ.get("HTTP_HOST", "")):
+            answer: Iterable[bytes] = self._app(environ, start_response)
+            return answer
+        start_response("421 Misdirected Request", [("Content-Type", "text/plain")])
+        return [b"This server does not answer for that host; whoever runs it has to list it in CHATBOT_HOSTS.\n"]
+
+    def _is_served(self, host: str) -> bool:
+        match = _HOST.fullmatch(host.lower())
+        if match is None or match[1] in self._hosts:
+            return match is not None
+        with suppress(ValueError):
+            return bool(ip_address(match[1].strip("[]")))
+        return False
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,7 +186,7 @@ class Access:
     def _check_origin(self) -> None:
         """A page of another site may ask where the operator lists its origin, as with the websocket."""
         origin = request.headers.get("Origin")
-        if origin and not lets_in(origin, request.host, self._origins):
+        if origin and not lets_in(origin, request.host, self._origins, request.is_secure):
             raise ProtocolError("forbidden", "This server does not answer to pages of that origin.")
 
     def allow_origin(self, response: Response) -> Response:

@@ -8,7 +8,7 @@ from flask_socketio import SocketIO
 from werkzeug.middleware.proxy_fix import ProxyFix
 
 from chatbot.history import open_history
-from web.access import Access, lets_in
+from web.access import Access, ServedHosts, lets_in
 from web.admin import admin_token
 from web.config import Settings
 from web.conversations import ConversationService, Engine
@@ -49,6 +49,8 @@ def create_app(settings: Settings, engine: Engine, clients: Clients | None = Non
     )
     if settings.proxies:
         app.wsgi_app = ProxyFix(app.wsgi_app, settings.proxies, settings.proxies)  # type: ignore[method-assign]
+    if settings.hosts:
+        app.wsgi_app = ServedHosts(app.wsgi_app, settings.hosts)  # type: ignore[method-assign]
     rasa = RasaChannel(socketio)
     service = ConversationService(
         open_history(settings.database, worker=worker),
@@ -86,7 +88,12 @@ def _origins(settings: Settings) -> Callable[[str | None, dict[str, str]], bool]
     listed = settings.origins
     if not listed:
         return None
-    return lambda origin, environ: bool(origin) and lets_in(str(origin), environ.get("HTTP_HOST", ""), listed)
+
+    def may_connect(origin: str | None, environ: dict[str, str]) -> bool:
+        is_secure = environ.get("wsgi.url_scheme") == "https"
+        return bool(origin) and lets_in(str(origin), environ.get("HTTP_HOST", ""), listed, is_secure)
+
+    return may_connect
 
 
 def drain(app: Flask, seconds: float) -> None:

@@ -1,5 +1,6 @@
 """The server's settings: from flags, from the environment (CHATBOT_PORT=8123), or as written here."""
 
+import re
 from collections.abc import Mapping
 from typing import Annotated, Any
 
@@ -16,6 +17,21 @@ class SettingsError(ValueError):
     """A setting that cannot be used; the message is a sentence that names it."""
 
 
+_NAME = re.compile(r"[a-z\d]([a-z\d.-]*[a-z\d])?")
+# What browsers send as an origin, and apps made of web pages (Capacitor, Ionic, Tauri, Obsidian).
+_ORIGIN = re.compile(r"(https?|capacitor|ionic|tauri|app)://([a-z\d]([a-z\d.-]*[a-z\d])?|\[[\da-f:.]+\])(:\d{1,5})?/?")
+_USUAL_PORT = {"http": ":80", "https": ":443"}
+
+
+def _as_sent(origin: str) -> str:
+    """An origin as a browser sends it: in small letters, without the usual port. Raises ValueError where none would."""
+    match = _ORIGIN.fullmatch(origin.lower())
+    if match is None:
+        raise ValueError("an origin looks like https://chat.example or capacitor://localhost, each written out")
+    scheme, host, _, port = match.groups()
+    return f"{scheme}://{host}{port if port and port != _USUAL_PORT.get(scheme) else ''}"
+
+
 def _told(value: Any) -> str:
     return repr(without_password(value) if isinstance(value, str) else value)
 
@@ -29,6 +45,7 @@ class Settings(BaseModel):
     checkpoint: str = "live"
     help: Annotated[str, Field(max_length=300)] = HELP  # where a person in danger finds help, as a sentence may end
     origins: tuple[str, ...] | None = None  # of sites that may ask besides its own pages: exactly these, by commas
+    hosts: tuple[str, ...] | None = None  # names that may be asked for, by commas; addresses and localhost always may
     workers: Annotated[int, Field(ge=1, le=256)] = 1  # processes, each with an engine and limits of its own
     redis: str | None = None  # by which workers of several servers reach one another
     proxies: Annotated[int, Field(ge=0)] = 0  # that stand in front and are believed when they say who the client is
@@ -50,10 +67,16 @@ class Settings(BaseModel):
     def _split(cls, value: Any) -> Any:
         # To Engine.IO an empty list and "*" mean that anybody may: neither is ever handed on.
         origins = value.split(",") if isinstance(value, str) else value
-        exact = tuple(origin.strip().rstrip("/") for origin in origins or () if origin.strip())
-        if not all(origin.startswith(("http://", "https://")) for origin in exact):
-            raise ValueError("an origin looks like https://chat.example")
-        return exact or None
+        return tuple(_as_sent(origin.strip()) for origin in origins or () if origin.strip()) or None
+
+    @field_validator("hosts", mode="before")
+    @classmethod
+    def _names(cls, value: Any) -> Any:
+        hosts = value.split(",") if isinstance(value, str) else value
+        names = tuple(host.strip().lower() for host in hosts or () if host.strip())
+        if not all(map(_NAME.fullmatch, names)):
+            raise ValueError("a host looks like chat.example, without a port")
+        return names or None
 
     @field_validator("redis")
     @classmethod
