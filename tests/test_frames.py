@@ -1,15 +1,17 @@
 """What anybody can send without end costs the server nothing: neither memory nor lines of its log."""
 
 import socket
+import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import pytest
+import requests
 from simple_websocket import ConnectionClosed
 
-from tests.clients import ServerProcess, WireClient
+from tests.clients import ROOT, ServerProcess, WireClient
 from web.frames import BoundedWebsocket
 
 HANDSHAKE = (
@@ -60,6 +62,24 @@ def test_small_messages_are_read_only_as_they_are_handled(line: tuple[BoundedWeb
     time.sleep(0.5)
     assert len(websocket.input_buffer) < 1_000
     assert [websocket.receive(10) for _ in range(2_000)] == ["x"] * 2_000
+
+
+def test_a_worker_outlives_the_exhaustion_of_its_files(tmp_path: Path) -> None:
+    limited = ["sh", "-c", 'ulimit -n 120; exec "$@"', "sh", sys.executable, str(ROOT / "tests" / "echo_server.py")]
+    server = ServerProcess([*limited, "--database", f"sqlite:///{tmp_path}/chat.db"])
+    try:
+        [worker] = server.workers
+        address = ("127.0.0.1", int(server.url.rsplit(":", 1)[1]))
+        for _ in range(2):
+            with ExitStack() as silent:
+                for _ in range(250):
+                    silent.enter_context(socket.create_connection(address, timeout=30))
+                assert requests.get(f"{server.url}/healthz", timeout=30).status_code == 200
+        with WireClient(server.url) as client:
+            assert client.say(client.create(), "Hello") == "You said: Hello"
+        assert server.workers == [worker]
+    finally:
+        server.close()
 
 
 UNREADABLE = {

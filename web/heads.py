@@ -4,6 +4,7 @@ Its own worker gives each connection a thread from the first byte on, and closes
 hundred clients that send half a request keep all others out.
 """
 
+import errno
 import os
 import selectors
 import socket
@@ -18,6 +19,7 @@ from gunicorn.workers.gthread import TConn, ThreadWorker
 SPARE_THREADS = 32  # for pages, REST and health, whatever the others are busy with
 MOST_AWAITED = 1_000  # requests at once; the one that is awaited longest makes room
 _HEAD_SECONDS = 10  # in which the head of a request has to be here
+_EXHAUSTED = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
 _HEAD_BYTES = 64 * 1024
 _STALL_SECONDS = 10  # in which a request's body, or the reader of its answer, has to get on
 _PARTING_SECONDS = 0.2  # in which whoever was answered before all was read has to end
@@ -36,7 +38,22 @@ class HeadsFirstWorker(ThreadWorker):
         self.pending_conns.append(conn)
         self.poller.register(conn.sock, selectors.EVENT_READ, partial(self._read_head, conn))
         self._read_head(conn, conn.sock)  # most come in one piece, and at once
-        if len(self.pending_conns) > MOST_AWAITED:
+        if len(self.pending_conns) > min(MOST_AWAITED, self.worker_connections // 2):
+            self._drop_longest_awaited()
+
+    def accept(self, listener: socket.socket) -> None:
+        """As gunicorn does, which would end where no file may be opened any more."""
+        try:
+            super().accept(listener)
+        except OSError as error:
+            if error.errno not in _EXHAUSTED:
+                raise
+            self.murder_keepalived(force=True)
+            self._drop_longest_awaited()
+            time.sleep(0.01)  # nothing else may be had before somebody leaves
+
+    def _drop_longest_awaited(self) -> None:
+        if self.pending_conns:
             self.pending_conns[0].timeout = 0
             self.murder_pending()
 

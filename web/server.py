@@ -8,6 +8,7 @@ import ctypes
 import itertools
 import logging
 import os
+import resource
 import signal
 import socket
 import sys
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
 # Beside those of the websockets, each of which keeps one: lines of strangers, completions, and whatever comes and goes.
 _SPARE_THREADS = SPARE_LINES + COMPLETIONS + 32
 _PR_SET_PDEATHSIG = 1
+_OTHER_FILES = 128  # that a worker may have open besides its connections: the database, its engine, the listener
 
 
 def run(settings: Settings, make_engine: Callable[[], "Engine"]) -> None:
@@ -107,12 +109,14 @@ class _Server(BaseApplication):
 
     def load_config(self) -> None:
         threads = self.settings.connections + _SPARE_THREADS
+        connections = 2 * threads + MOST_AWAITED
+        files = _most_files(connections + _OTHER_FILES)
         options: dict[str, Any] = {
             "bind": f"fd://{self._descriptor}",
             "workers": self.settings.workers,
             "worker_class": _DrainingWorker,
             "threads": threads,
-            "worker_connections": 2 * threads + MOST_AWAITED,
+            "worker_connections": min(connections, files - min(_OTHER_FILES, files // 2)),
             "timeout": 120,
             "graceful_timeout": int(self.settings.drain_seconds) + 10,  # the engine ends, too
             "loglevel": "critical",  # of the arbiter; a worker that fails to start speaks for itself
@@ -163,6 +167,18 @@ class _Server(BaseApplication):
         click.echo(f"Chat at {self._address} (Ctrl-C ends it)")
         click.echo(f"Operator's page at {self._address}operator; its token is in {token_file()}")
         sys.stdout.flush()
+
+
+def _most_files(wanted: int) -> int:
+    """How many files a process may have open: so many as are wanted, where the system allows it."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft == resource.RLIM_INFINITY or soft >= wanted:
+        return wanted
+    most = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
+    if most < wanted:
+        click.echo(f"Only {most} files may be open at once, and {wanted} are wanted (ulimit -n).", err=True)
+    return most
 
 
 def _address(listener: socket.socket) -> str:
