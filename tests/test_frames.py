@@ -1,5 +1,6 @@
 """What anybody can send without end costs the server nothing: neither memory nor lines of its log."""
 
+import http.client
 import socket
 import sys
 import time
@@ -80,6 +81,39 @@ def test_a_worker_outlives_the_exhaustion_of_its_files(tmp_path: Path) -> None:
         assert server.workers == [worker]
     finally:
         server.close()
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "size", "headers"),
+    [
+        ("POST", "/v1/chat/completions", 100_000, {"Content-Type": "text/plain"}),
+        ("POST", "/v1/chat/completions", 1_100_000, {"Content-Type": "application/json"}),
+        ("POST", "/v1/nothing", 100, {}),
+        ("POST", "/v1/models", 100_000, {}),
+        ("GET", "/v1/models", 100_000, {}),
+        ("POST", "/", 100_000, {}),
+    ],
+)
+def test_an_answer_after_which_the_server_closes_says_so(
+    start_server: Callable[..., ServerProcess],
+    tmp_path: Path,
+    method: str,
+    path: str,
+    size: int,
+    headers: dict[str, str],
+) -> None:
+    server = start_server(f"sqlite:///{tmp_path}/chat.db")
+    line = http.client.HTTPConnection("127.0.0.1", int(server.url.rsplit(":", 1)[1]), timeout=30)
+    for chunks in (b"x" * size, iter([b"x" * size])):
+        line.request(method, path, chunks, headers)
+        answer = line.getresponse()
+        answer.read()
+        assert answer.headers["Connection"] == "close"
+        line.request("GET", "/healthz")
+        answer = line.getresponse()
+        assert (answer.status, answer.headers["Connection"]) == (200, "keep-alive")
+        answer.read()
+    line.close()
 
 
 UNREADABLE = {

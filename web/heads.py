@@ -89,7 +89,15 @@ class HeadsFirstWorker(ThreadWorker):
     def handle_request(self, req: Any, conn: TConn) -> bool:
         if not req.path.startswith("/socket.io/"):  # a websocket may be silent for as long as it answers pings
             conn.sock.settimeout(_STALL_SECONDS)
+        was_to_close = req.should_close
+        req.should_close = lambda: was_to_close() or _is_unread(req)  # asked when the head of the answer is written
         return bool(super().handle_request(req, conn))
+
+
+def _is_unread(request: Any) -> bool:
+    """Whether some of its body has not been read: then the connection ends, and the answer has to say so."""
+    reader = request.body.reader
+    return bool(reader.length if hasattr(reader, "length") else getattr(reader, "parser", None))
 
 
 def _takes_long(head: bytes) -> bool:
