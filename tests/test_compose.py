@@ -5,6 +5,7 @@ import re
 import subprocess
 import sys
 import time
+import tomllib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -73,6 +74,21 @@ def test_the_file_holds_to_the_compose_schema():
 def test_the_password_has_no_default_and_reaches_whoever_needs_it():
     assert set(re.findall(r"POSTGRES_PASSWORD(:.)", COMPOSE.read_text())) == {": ", ":?"}
     assert all(PASSWORD in environment_of(service).values() for service in ("web", "migrate", "database"))
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_no_service_takes_more_of_the_machine_than_it_may(service: str):
+    limits = SERVICES[service]
+    assert limits["mem_limit"]
+    assert limits["pids_limit"] >= 128
+    assert limits["ulimits"]["nofile"] >= 8192
+
+
+def test_every_library_has_a_version_above_which_it_is_not_taken():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    extras = project["optional-dependencies"]
+    needed = [*project["dependencies"], *extras["postgres"], *extras["redis"], *extras["vectors"]]
+    assert [one for one in needed if "<" not in one and "==" not in one] == []
 
 
 def test_nobody_but_nginx_is_reached_from_outside_and_that_from_this_machine_only():
