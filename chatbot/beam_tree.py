@@ -1,7 +1,7 @@
 """Beam search as a tree of words: which were followed from where, and how probable each was there."""
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from chatbot.decoding.hypothesis import Hypothesis
 from chatbot.reply import Word
@@ -9,8 +9,14 @@ from data.tokenizer import detokenise
 from data.vocabulary import Vocabulary
 
 
-def beam_tree(beams: Iterable[Sequence[Hypothesis]], ended: Sequence[Hypothesis], vocabulary: Vocabulary) -> Word:
+def beam_tree(
+    beams: Iterable[Sequence[Hypothesis]],
+    ended: Sequence[Hypothesis],
+    vocabulary: Vocabulary,
+    named: Callable[[str], str] = str,
+) -> Word:
     """`beams` are the hypotheses that lived after each step; a word's probability is that after those before it.
+    `named` makes of what the network says what people read.
 
     The root has no word, nor has what ends a branch.
     """
@@ -19,7 +25,7 @@ def beam_tree(beams: Iterable[Sequence[Hypothesis]], ended: Sequence[Hypothesis]
     for hypothesis in (hypothesis for beam in beams for hypothesis in beam):
         if hypothesis.ids and hypothesis.ids not in known:
             parent, before = known[hypothesis.ids[:-1]]
-            text = detokenise([vocabulary.tokens[hypothesis.ids[-1]]])  # it does not begin a sentence
+            text = named(detokenise([vocabulary.tokens[hypothesis.ids[-1]]]))  # it does not begin a sentence
             word = Word(text, math.exp(hypothesis.log_probability - before), [])
             parent.children.append(word)
             known[hypothesis.ids] = (word, hypothesis.log_probability)

@@ -26,6 +26,7 @@ from chatbot.decoding.search import Search, start_searches
 from chatbot.decoding.stepping import step
 from chatbot.decoding.utterances import closed
 from chatbot.inference import prepare
+from chatbot.persona import OWN_NAME, PERSONA, Persona, Renaming, renaming_for
 from chatbot.processor import FreeCores
 from chatbot.reply import (
     CONTEXT_TURNS,
@@ -74,8 +75,9 @@ class ReplyTicket:
 class _Turn:
     """A request on its way through the engine."""
 
-    request: ReplyRequest
+    request: ReplyRequest  # in the network's names
     guarded: Guarded | None
+    renaming: Renaming | None
     decoding: DecodingConfig
     on_delta: Callable[[str], None]
     on_finished: Callable[[Reply], None]
@@ -116,6 +118,10 @@ class _Turn:
     def has_ended(self) -> bool:
         return self.live.is_done or self.ticket.stopped
 
+    def named(self, text: str, is_whole: bool = True) -> str:
+        """What the network says, in the names that people know."""
+        return self.renaming.to_people(text, is_whole) if self.renaming else text
+
 
 class ChatEngine:
     """Answers for one checkpoint. `with ChatEngine(checkpoint) as engine: engine.reply(ReplyRequest("Hello"))`."""
@@ -125,10 +131,10 @@ class ChatEngine:
         checkpoint: Checkpoint,
         decoding: DecodingConfig = DEFAULT,
         max_batch: int = 64,
-        guard: Guard | None = None,
+        persona: Persona = PERSONA,
     ) -> None:
-        """`decoding` is for requests that bring none; `max_batch` replies are decoded at once, others wait. Without a
-        `guard` there is one that names help as chatbot.safety does.
+        """`decoding` is for requests that bring none; `max_batch` replies are decoded at once, others wait. The
+        chatbot is called as `persona` says.
 
         Raises CheckpointError where the checkpoint has an index of responses that is none of its own.
         """
@@ -140,7 +146,9 @@ class ChatEngine:
         self._ids_of = lru_cache(_REMEMBERED)(partial(_ids_of, checkpoint.vocabulary))
         self._decoding = decoding
         holds_dialogues = checkpoint.model.config.kind != "seq2seq"  # which turns a text into another, whatever it says
-        self._guard = guard or Guard() if holds_dialogues else None
+        self._guard = Guard(persona) if holds_dialogues else None
+        is_robin = checkpoint.responses is not None  # those are of conversations written for a chatbot of that name
+        self._new_name = persona.name if is_robin and persona.name != OWN_NAME else None
         self._max_batch = max_batch
         self._speech = checkpoint.vocabulary.speech()
         self._thread = threading.Thread(target=self._run, name="chat-engine", daemon=True)
@@ -192,7 +200,9 @@ class ChatEngine:
         once, last. Both run on the engine's thread and must be quick. Raises EngineUnavailable.
         """
         guarded = self._guard.look(request, self.checkpoint.vocabulary) if self._guard else None
-        turn = _Turn(request, guarded, request.decoding or self._decoding, on_delta, on_finished)
+        renaming = renaming_for(self._new_name, request, self.checkpoint.vocabulary) if self._new_name else None
+        heard = renaming.to_network(request) if renaming else request
+        turn = _Turn(heard, guarded, renaming, request.decoding or self._decoding, on_delta, on_finished)
         with self._changed:
             if self._deadline is not None or not self._thread.is_alive():
                 raise EngineUnavailable("The engine is not running.")
@@ -347,7 +357,7 @@ class ChatEngine:
             if not turn.text or now - turn.streamed_at >= _STREAM_SECONDS:
                 turn.streamed_at = now
                 hypothesis = (turn.live.live or turn.live.ended)[0]
-                self._say(turn, self.checkpoint.vocabulary.decode(hypothesis.ids))
+                self._say(turn, turn.named(self.checkpoint.vocabulary.decode(hypothesis.ids), is_whole=False))
 
     def _choose(self, turns: Sequence[_Turn]) -> list[list[Rated]]:
         """The candidates of each reply, the best first."""
@@ -360,19 +370,20 @@ class ChatEngine:
         """`rated` are its candidates, the first of which is the reply."""
         self._batch.remove(turn)
         chosen = rated[0].hypothesis
-        self._say(turn, self.checkpoint.vocabulary.decode(chosen.ids))
+        self._say(turn, turn.named(self.checkpoint.vocabulary.decode(chosen.ids)))
         before = self._kept(turn.live.state[0])
         status: Status = "completed" if turn.live.is_done else "stopped"
-        candidates = {one.text: one for one in map(self._candidate, reversed(rated))} if len(rated) > 1 else {}
+        found = [self._candidate(turn, one) for one in reversed(rated)] if len(rated) > 1 else []
+        candidates = {one.text: one for one in found}
         state = self._kept(after) if turn.text else before
         told: dict[str, Any] = {"is_retrieved": chosen.is_retrieved, "candidates": tuple(reversed(candidates.values()))}
         if turn.is_drawn:
-            told["tree"] = beam_tree(turn.beams, turn.live.ended, self.checkpoint.vocabulary)
+            told["tree"] = beam_tree(turn.beams, turn.live.ended, self.checkpoint.vocabulary, turn.named)
         self._finish(turn, status, before, state, **told)
 
-    def _candidate(self, rated: Rated) -> Candidate:
+    def _candidate(self, turn: _Turn, rated: Rated) -> Candidate:
         found = rated.hypothesis
-        text = self.checkpoint.vocabulary.decode(found.ids)
+        text = turn.named(self.checkpoint.vocabulary.decode(found.ids))
         nats = (found.log_probability, found.log_prior)
         sensible, specific = rated.sense or (None, None)
         return Candidate(text, rated.score, *nats, rated.relevance, rated.repetition, sensible, specific, found.source)

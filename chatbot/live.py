@@ -15,9 +15,9 @@ import structlog
 
 from chatbot.checkpoint import Checkpoint, load_checkpoint
 from chatbot.engine import ChatEngine, ReplyTicket
+from chatbot.persona import PERSONA, Persona
 from chatbot.reply import Reply, ReplyRequest
 from chatbot.retrieval import index_stamp
-from chatbot.safety.guard import Guard
 from chatbot.shelf import CheckpointError, before_live, live_id, live_pointer
 
 LOOK_SECONDS = 1.0
@@ -31,18 +31,18 @@ class LiveEngine:
     """A ChatEngine for `live`, replaced by another one whenever another checkpoint is made live."""
 
     def __init__(
-        self, on_change: Callable[[Checkpoint], None] = lambda checkpoint: None, guard: Guard | None = None
+        self, on_change: Callable[[Checkpoint], None] = lambda checkpoint: None, persona: Persona = PERSONA
     ) -> None:
-        """`on_change` is told of each further checkpoint before it gets its first request; it must be quick. `guard` is
-        that of every engine.
+        """`on_change` is told of each further checkpoint before it gets its first request; it must be quick. `persona`
+        is that of every engine.
 
         Raises CheckpointError where the checkpoint that is live now cannot answer.
         """
-        self._on_change, self._guard = on_change, guard
+        self._on_change, self._persona = on_change, persona
         self._pointer = live_pointer()  # before loading: what is promoted meanwhile is seen at the first look
         checkpoint = load_checkpoint("live")
         self._index = index_stamp(checkpoint)  # before loading as well
-        self._engine = ChatEngine(checkpoint, guard=guard)
+        self._engine = ChatEngine(checkpoint, persona=persona)
         self._ending: ChatEngine | None = None  # the one before, until its replies have ended
         self._changing = threading.Lock()  # no reply is given to an engine that has just been told to end
         self._closed = threading.Event()
@@ -121,7 +121,7 @@ class LiveEngine:
         checkpoint = load_checkpoint("live")
         if checkpoint.id == self.checkpoint.id and self.is_running:
             return None
-        engine = ChatEngine(checkpoint, guard=self._guard)
+        engine = ChatEngine(checkpoint, persona=self._persona)
         engine.start()
         if engine.reply(ReplyRequest("Hello!")).status == "failed":
             engine.close()
@@ -140,7 +140,7 @@ class LiveEngine:
         self._ending = None  # at most two models are kept, for the next one is not looked for before this
 
 
-def reply_of_before(answering: str, request: ReplyRequest, guard: Guard | None = None) -> Reply | None:
+def reply_of_before(answering: str, request: ReplyRequest, persona: Persona = PERSONA) -> Reply | None:
     """What the checkpoint says to which a rollback would lead; it is not kept.
 
     None where there is none, where it cannot answer, or where `answering` is not the checkpoint that is live.
@@ -149,7 +149,7 @@ def reply_of_before(answering: str, request: ReplyRequest, guard: Guard | None =
     if folder is None or not _loading.acquire(timeout=_BEFORE_SECONDS):
         return None
     try:
-        with ChatEngine(load_checkpoint(folder), guard=guard) as before:
+        with ChatEngine(load_checkpoint(folder), persona=persona) as before:
             return before.reply(request)
     except CheckpointError as error:
         log.warning("checkpoint before not asked", reason=str(error))

@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, BinaryIO
 
 import click
 
+from chatbot.persona import OWN_NAME, Persona, checked_name
 from chatbot.reply import CONTEXT_TURNS, DialogueState, Reply, ReplyRequest
+from chatbot.safety.answers import HELP
 from data.cleaning import is_blank
 from data.errors import UserError, told_to_user
 
@@ -27,36 +29,47 @@ if TYPE_CHECKING:
     metavar="NAME",
     help="Who answers: live, default or a checkpoint's folder (live).",
 )
+@click.option(
+    "--name", envvar="CHATBOT_NAME", default=OWN_NAME, metavar="NAME", help=f"What the chatbot is called ({OWN_NAME})."
+)
 @click.option("--greedy", is_flag=True, help="Say the likeliest word at each step instead of choosing among samples.")
 @click.option("--seed", type=click.IntRange(min=0), help="Makes sampled replies repeatable.")
-def talk(where: str, greedy: bool, seed: int | None) -> None:
+def talk(where: str, name: str, greedy: bool, seed: int | None) -> None:
     """Talk to the chatbot.
 
     In a terminal, Ctrl-C cuts a reply short and Ctrl-D ends the conversation. Fed from a pipe, each line is an
     utterance and each reply is printed on a line of its own, with nothing else; blank lines are passed over.
 
-    CHATBOT_HELP in the environment says where a person in danger finds help, as for `chatbot serve`.
+    CHATBOT_NAME and CHATBOT_HELP in the environment say what the chatbot is called and where a person in danger finds
+    help, as for `chatbot serve`.
     """
     try:
         in_terminal = sys.stdin.isatty() and sys.stdout.isatty()
-        with _engine(where, greedy) as engine:
-            converse = _talk_in_terminal if in_terminal else _talk_through_pipe
-            converse(engine, _Dialogue(seed))
+        persona = _persona(name)
+        with _engine(where, greedy, persona) as engine:
+            if in_terminal:
+                _talk_in_terminal(engine, _Dialogue(seed), persona.name)
+            else:
+                _talk_through_pipe(engine, _Dialogue(seed))
     except KeyboardInterrupt:
         sys.exit(130)
 
 
-def _engine(where: str, greedy: bool) -> "ChatEngine":
+def _persona(name: str) -> Persona:
+    try:
+        return Persona(checked_name(name), os.environ.get("CHATBOT_HELP") or HELP)
+    except ValueError as error:
+        raise UserError(f"The name {name!r} cannot be used: {error}.") from error
+
+
+def _engine(where: str, greedy: bool, persona: Persona) -> "ChatEngine":
     from chatbot.checkpoint import load_checkpoint
     from chatbot.engine import ChatEngine
     from chatbot.reply import DEFAULT, GREEDY
-    from chatbot.safety.answers import HELP
-    from chatbot.safety.guard import Guard
     from chatbot.shelf import CheckpointError
 
     with told_to_user(CheckpointError):
-        guard = Guard(os.environ.get("CHATBOT_HELP") or HELP)
-        return ChatEngine(load_checkpoint(where), GREEDY if greedy else DEFAULT, guard=guard)
+        return ChatEngine(load_checkpoint(where), GREEDY if greedy else DEFAULT, persona=persona)
 
 
 class _Dialogue:
@@ -94,7 +107,7 @@ def _lines(stream: BinaryIO) -> Iterator[str]:
             yield utterance
 
 
-def _talk_in_terminal(engine: "ChatEngine", dialogue: _Dialogue) -> None:
+def _talk_in_terminal(engine: "ChatEngine", dialogue: _Dialogue, name: str) -> None:
     with contextlib.suppress(ImportError):
         import readline  # noqa: F401  (gives input() line editing and history)
 
@@ -107,7 +120,7 @@ def _talk_in_terminal(engine: "ChatEngine", dialogue: _Dialogue) -> None:
             click.echo()
             return
         if not is_blank(utterance):
-            click.secho("Bot: ", fg="green", bold=True, nl=False)
+            click.secho(f"{name}: ", fg="green", bold=True, nl=False)
             reply = _say(engine, dialogue.request(utterance))
             dialogue.remember(utterance, reply)
 

@@ -16,6 +16,7 @@ import socketio
 import yaml
 from psycopg.sql import SQL, Identifier
 
+from chatbot.persona import OWN_NAME
 from tests.clients import free_port
 from tests.postgres import Postgres
 
@@ -27,9 +28,12 @@ PASSWORD = "p@ss/word #1"
 
 
 def environment_of(service: str) -> dict[str, str]:
-    """What compose hands to a service once POSTGRES_PASSWORD is set."""
-    secret = re.compile(r"\$\{POSTGRES_PASSWORD:\?[^}]+\}")
-    return {name: secret.sub(PASSWORD, str(value)) for name, value in SERVICES[service]["environment"].items()}
+    """What compose hands to a service once POSTGRES_PASSWORD is set, and nothing else."""
+    secret, default = re.compile(r"\$\{POSTGRES_PASSWORD:\?[^}]+\}"), re.compile(r"\$\{\w+:-([^}]*)\}")
+    return {
+        name: default.sub(r"\1", secret.sub(PASSWORD, str(value)))
+        for name, value in SERVICES[service]["environment"].items()
+    }
 
 
 def health_check_of(service: str) -> list[str]:
@@ -103,6 +107,10 @@ def test_nginx_listens_where_it_is_reached_and_passes_on_to_the_web_service():
     assert SERVICES["nginx"]["ports"][0].endswith(":" + re.findall(r"listen (\d+);", said)[0])
     assert "X-Forwarded-For $remote_addr" in said  # what a client itself says of its address is thrown away
     assert environment_of("web")["CHATBOT_PROXIES"] == "1"
+
+
+def test_the_chatbot_can_be_given_a_name():
+    assert SERVICES["web"]["environment"]["CHATBOT_NAME"] == f"${{CHATBOT_NAME:-{OWN_NAME}}}"
 
 
 def test_the_image_has_what_its_services_need():

@@ -16,6 +16,7 @@ from msgspec import MsgspecError
 
 from chatbot.checkpoint import Checkpoint, load_checkpoint
 from chatbot.engine import ChatEngine
+from chatbot.persona import Persona
 from chatbot.reply import DEFAULT, GREEDY, EngineUnavailable, Reply, ReplyRequest
 from chatbot.shelf import CheckpointError, promote
 from tests.clients import ServerProcess, WireClient
@@ -86,6 +87,13 @@ def test_it_answers_as_the_engine_does(engine: EngineProcess, checkpoint: Checkp
     assert ["".join(one.deltas) for one in asked] == [reply.text for reply in expected]
     assert engine.checkpoint.id == checkpoint.id
     assert engine.checkpoint.vocabulary.encode("hello") == checkpoint.vocabulary.encode("hello")
+
+
+def test_it_has_the_name_that_it_is_given(checkpoint: Checkpoint) -> None:
+    named = EngineProcess(str(checkpoint.folder), persona=Persona("Ada"))
+    named.start()
+    assert "called Ada" in Asked(named, ReplyRequest("Are you human?")).reply().text
+    named.close()
 
 
 def test_a_state_goes_there_and_back(engine: EngineProcess, checkpoint: Checkpoint) -> None:

@@ -255,6 +255,7 @@ def test_the_page_for_judging_is_the_operators_alone(app: Flask) -> None:
     page = operator.browser.get("/operator/judging")
     assert page.status_code == 200
     assert operator.csrf in page.text
+    assert "<title>Robin: judging</title>" in page.text
     for inline in ("<script>", "<style", " onclick=", ' style="'):
         assert inline not in page.text
 

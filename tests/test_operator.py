@@ -730,6 +730,8 @@ def test_an_operator_signs_in_sees_the_boards_and_betters_a_reply(page: Page, st
     expect(page.get_by_text("secret")).to_have_count(0)
     queue = page.locator("#queue").get_by_role("listitem")
     expect(queue.nth(1)).to_contain_text(f"Person: {XSS}")
+    expect(queue.nth(1)).to_contain_text(f"Robin: {XSS.upper()}")
+    expect(page).to_have_title("Robin: operating")
     queue.nth(1).get_by_label("A better reply").fill("being written")
     queue.first.get_by_label("A better reply").fill("A good one")
     queue.first.get_by_role("button", name="Save").press("Enter")

@@ -23,7 +23,7 @@ COUNTED = " ".join(str(number) for number in range(20))
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
-    running = RunningServer(tmp_path_factory.mktemp("server"))
+    running = RunningServer(tmp_path_factory.mktemp("server"), name="Ada O'Hara")
     yield running
     running.kill()
 
@@ -51,6 +51,19 @@ def page(context: BrowserContext, server: RunningServer) -> Page:
 def test_three_turns_are_shown_in_order(page: Page) -> None:
     converse(page, "one", "two", "three")
     expect(turns(page)).to_have_text(texts("one", "two", "three"))
+
+
+def test_the_chatbot_has_its_name_and_its_face(page: Page) -> None:
+    expect(page).to_have_title("Ada O'Hara")
+    expect(page.get_by_role("navigation").get_by_text("Ada O'Hara", exact=True)).to_be_visible()
+    converse(page, "one")
+    expect(page).to_have_title("one · Ada O'Hara")
+    expect(page.locator(".turn.bot .unseen").first).to_have_text("Ada O'Hara said:")
+    face = page.locator(".turn.bot .face")
+    expect(face).to_be_visible()
+    assert face.evaluate("face => face.querySelector('use').getBBox().width") > 10
+    assert face.evaluate("face => getComputedStyle(face).fill") != "none"
+    expect(page.get_by_text("Chatbot", exact=True)).to_have_count(0)
 
 
 def test_a_typing_sign_shows_until_the_first_word_and_then_the_words_stream(
@@ -379,7 +392,7 @@ def test_a_conversation_is_learned_from_only_where_its_switch_is_on(
     converse(left, "learn this")
     expect(learning(left)).to_be_checked()
     titles(right).first.click()
-    expect(learning(right)).to_have_accessible_name("The bot may learn from this conversation")
+    expect(learning(right)).to_have_accessible_name("Ada O'Hara may learn from this conversation")
     learning(right).press("Enter")
     expect(learning(right)).not_to_be_checked()
     expect(learning(left)).not_to_be_checked()
@@ -463,7 +476,7 @@ def test_one_conversation_is_saved_as_text_and_as_chat_jsonl(page: Page) -> None
     converse(page, "شكرا 👩🏽‍🚀", "two\tlines")
     said = texts("شكرا 👩🏽‍🚀", "two\tlines")
     text = downloaded(page, "Save as text", "conversation.txt")
-    assert text == "\n".join(f"{who}: {line}\n" for who, line in zip(["You", "Chatbot"] * 2, said, strict=True))
+    assert text == "\n".join(f"{who}: {line}\n" for who, line in zip(["You", "Ada O'Hara"] * 2, said, strict=True))
     [line] = downloaded(page, "Save as chat JSONL", "conversation.jsonl").splitlines()
     assert [message["content"] for message in json.loads(line)["messages"]] == said
 
@@ -734,7 +747,7 @@ def test_where_a_key_is_needed_the_page_asks_for_it_and_keeps_it(context: Browse
         page, other = context.new_page(), context.new_page()
         for tab in (page, other):
             tab.goto(server.url)
-            expect(tab.get_by_role("heading", name="This chatbot asks for a key.")).to_be_visible()
+            expect(tab.get_by_role("heading", name="Robin asks for a key.")).to_be_visible()
         field = page.get_by_role("textbox", name="Key")
         expect(page.get_by_text("Key needed")).to_be_visible()
         page.bring_to_front()

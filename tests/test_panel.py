@@ -97,7 +97,7 @@ def test_the_path_goes_through_every_turn_and_tells_what_was_said_there(page: Pa
     expect(panel(page).locator(".spot.bot circle:not(.halo)")).to_have_count(2)
     expect(panel(page).locator(".leg")).to_have_count(3)
     expect(panel(page).locator(".step")).to_have_count(4)
-    expect(panel(page).locator(".told")).to_have_text("Chatbot You said: again moved the state by 1.00")
+    expect(panel(page).locator(".told")).to_have_text("Robin You said: again moved the state by 1.00")
     spots(page).first.hover()
     expect(panel(page).locator(".told")).to_have_text("You hello where it begins")
     expect(page.locator(".turn.marked")).to_have_text(re.compile("hello"))
@@ -123,7 +123,7 @@ def test_the_path_is_walked_by_keys_and_goes_to_the_turn(page: Page) -> None:
     for _ in range(10):
         page.keyboard.press("ArrowLeft")
     expect(spots(page).nth(1)).to_be_focused()
-    expect(spots(page).nth(1)).to_have_accessible_name(re.compile("Chatbot: You said: line 0.*moved the state by 1.00"))
+    expect(spots(page).nth(1)).to_have_accessible_name(re.compile("Robin: You said: line 0.*moved the state by 1.00"))
     page.keyboard.press("Enter")
     expect(turns(page).nth(1)).to_be_in_viewport()
     expect(page.locator(".turn.marked")).to_have_count(1)

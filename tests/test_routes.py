@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import re
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -60,6 +61,29 @@ def test_the_page_is_sent_compressed_to_whoever_unpacks_it(browser: FlaskClient,
     assert "Accept-Encoding" in packed.headers["Vary"]
     if etag := packed.headers.get("ETag"):
         assert browser.get(path, headers={"Accept-Encoding": "gzip", "If-None-Match": etag}).status_code == 304
+
+
+@pytest.mark.parametrize(
+    ("path", "title"),
+    [
+        ("/", "Ann O&#39;Hara"),
+        ("/operator", "Ann O&#39;Hara: operating"),
+        ("/api/docs", "Interfaces · Ann O&#39;Hara"),
+    ],
+)
+def test_every_page_has_the_name_of_the_chatbot_in_its_title(tmp_path: Path, path: str, title: str) -> None:
+    app = create_app(Settings(database=f"sqlite:///{tmp_path}/chatbot.db", name=" Ann O'Hara "), EchoEngine())
+    page = app.test_client().get(path).text
+    drain(app, 1)
+    assert f"<title>{title}</title>" in page
+    assert ">Chatbot" not in page
+
+
+def test_the_face_is_the_same_wherever_it_is_drawn() -> None:
+    files = ("templates/face.html", "static/icon.svg", "static/widget_chat.js")
+    faces = [re.findall(r'"(M12 [^"]{100,})"', Path("web", file).read_text()) for file in files]
+    assert len(faces[0]) == 1
+    assert faces[0] == faces[1] == faces[2]
 
 
 def test_the_page_comes_with_a_strict_policy(browser: FlaskClient) -> None:

@@ -13,11 +13,12 @@ import requests
 from chatbot.checkpoint import Checkpoint
 from chatbot.engine import ChatEngine
 from chatbot.history import FinishedReply, dialogues, open_history
+from chatbot.persona import Persona
 from chatbot.reply import GREEDY, DecodingConfig, ReplyRequest
 from chatbot.safety import wording
 from chatbot.safety.answers import HELP, answer, last_category
 from chatbot.safety.classifier import CATEGORIES, Classifier, classifier
-from chatbot.safety.guard import Guard, category_of
+from chatbot.safety.guard import category_of
 from chatbot.safety.languages import is_foreign
 from chatbot.safety.network import Network
 from chatbot.safety.wording import plain, words
@@ -38,7 +39,7 @@ def checkpoint(tmp_path: Path) -> Checkpoint:
 
 @pytest.fixture
 def engine(checkpoint: Checkpoint) -> Iterator[ChatEngine]:
-    with ChatEngine(checkpoint, GREEDY, guard=Guard("the helpers at 123")) as running:
+    with ChatEngine(checkpoint, GREEDY, persona=Persona(help_text="the helpers at 123")) as running:
         yield running
 
 
@@ -132,17 +133,17 @@ def test_words_are_read_however_they_are_typed() -> None:
 
 def test_an_answer_is_always_the_same_and_names_help() -> None:
     for category in ("suicide", "violence", "abuse", "minor", "emergency", "dosage"):
-        said = answer(category, "Some words", HELP)
+        said = answer(category, "Some words", "Robin", HELP)
         assert HELP in said
-        assert said == answer(category, "Some words", HELP)
+        assert said == answer(category, "Some words", "Robin", HELP)
         assert last_category(["Some words", said]) == category
     assert last_category(["Some words", "Fine."]) is None
 
 
 def test_every_wording_says_that_it_is_a_bot() -> None:
-    answers = {answer("human", f"Are you human {number}?", HELP) for number in range(50)}
+    answers = {answer("human", f"Are you human {number}?", "Ada", HELP) for number in range(50)}
     assert len(answers) == 4
-    assert all("bot" in said and "program" in said for said in answers)
+    assert all("bot called Ada" in said and "program" in said for said in answers)
 
 
 def test_a_guarded_turn_costs_no_decoding_and_says_its_text_once(engine: ChatEngine) -> None:
@@ -255,28 +256,33 @@ def test_an_export_that_is_read_again_does_not_teach_a_fixed_answer(tmp_path: Pa
     assert taught.weights == (0, 0, 0, 1)
 
 
-def test_a_served_chatbot_answers_danger_with_the_help_it_was_given_on_every_channel(
+def test_a_served_chatbot_gives_its_name_and_the_help_it_was_given_on_every_channel(
     checkpoint: Checkpoint, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("CHATBOT_HOME", str(tmp_path))
     database = f"sqlite:///{tmp_path}/served.db"
     command = [CHATBOT, "serve", "--port", "0", "--database", database, "--checkpoint", str(checkpoint.folder)]
-    server = ServerProcess([*command, "--help-text", "the helpers at 123"])
+    server = ServerProcess([*command, "--help-text", "the helpers at 123", "--name", "Ada"])
     try:
-        with WireClient(server.url) as client:
-            conversation = client.create()
-            ended = client.reply_to(client.send(conversation, "i want to die"))
-            assert (ended["guarded"], ended["status"]) == ("suicide", "completed")
-            assert "the helpers at 123" in ended["text"]
-            again = client.call("reply.regenerate", conversation_id=conversation, reply_id=ended["reply_id"])
-            assert client.completed(again["reply_id"])["text"] == ended["text"]
-        with WireClient(server.url) as widget:
-            widget.call("session_request", session_id=None)
-            widget.call("user_uttered", message="i want to die")
-            assert widget.wait_for("bot_uttered")["text"] == ended["text"]
-        body = {"model": "live", "max_tokens": 5, "messages": [{"role": "user", "content": "i want to die"}]}
-        answer = requests.post(f"{server.url}/v1/chat/completions", json=body, timeout=60).json()["choices"][0]
-        assert (answer["message"]["content"], answer["finish_reason"]) == (ended["text"], "stop")
+        for asked, category, told in (
+            ("i want to die", "suicide", "the helpers at 123"),
+            ("are you human?", "human", "called Ada"),
+        ):
+            with WireClient(server.url) as client:
+                conversation = client.create()
+                assert client.ready["name"] == "Ada"
+                ended = client.reply_to(client.send(conversation, asked))
+                assert (ended["guarded"], ended["status"]) == (category, "completed")
+                assert told in ended["text"]
+                again = client.call("reply.regenerate", conversation_id=conversation, reply_id=ended["reply_id"])
+                assert client.completed(again["reply_id"])["text"] == ended["text"]
+            with WireClient(server.url) as widget:
+                widget.call("session_request", session_id=None)
+                widget.call("user_uttered", message=asked)
+                assert widget.wait_for("bot_uttered")["text"] == ended["text"]
+            body = {"model": "live", "max_tokens": 5, "messages": [{"role": "user", "content": asked}]}
+            answer = requests.post(f"{server.url}/v1/chat/completions", json=body, timeout=60).json()["choices"][0]
+            assert (answer["message"]["content"], answer["finish_reason"]) == (ended["text"], "stop")
     finally:
         server.close()
 

@@ -245,6 +245,7 @@ def test_a_missing_checkpoint_is_one_sentence(tmp_path: Path) -> None:
 def test_a_bad_setting_is_one_sentence() -> None:
     assert "CHATBOT_CONNECTIONS='many'" in fail(CHATBOT_CONNECTIONS="many")
     assert "CHATBOT_PORT=99999" in fail("--port", "99999")
+    assert "CHATBOT_NAME='<b>' cannot be used: a name has 1 to 30 letters" in fail("--name", "<b>")
 
 
 # The real thing

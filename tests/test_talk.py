@@ -76,6 +76,22 @@ def test_a_missing_checkpoint_is_one_sentence_and_exit_code_2(tmp_path: Path) ->
     assert len(result.stderr.splitlines()) == 1
 
 
+@pytest.mark.parametrize("name", ["<b>", "", "x" * 31])
+def test_what_is_no_name_is_one_sentence_and_exit_code_2(folder: Path, name: str) -> None:
+    result = talk(folder, b"Hello\n", "--name", name)
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert result.stderr.startswith(f"Error: The name {name!r} cannot be used: a name has 1 to 30 letters")
+    assert len(result.stderr.splitlines()) == 1
+
+
+def test_fixed_answers_are_given_by_the_name_that_an_option_or_the_environment_says(folder: Path) -> None:
+    assert "called Ada" in talk(folder, b"Are you human?\n", "--name", "Ada").stdout
+    command = ["talk", "--checkpoint", str(folder)]
+    said = CliRunner().invoke(main, command, input=b"Are you human?\n", env={"CHATBOT_NAME": "O'Hara"}).stdout
+    assert "called O'Hara" in said
+    assert "called Robin" in talk(folder, b"Are you human?\n").stdout
+
+
 def test_a_broken_checkpoint_is_one_sentence_and_exit_code_2(folder: Path) -> None:
     (folder / "model.safetensors").write_bytes(b"not tensors")
     result = talk(folder, b"Hello\n")
@@ -108,13 +124,13 @@ def test_a_pipe_is_answered_line_by_line_while_it_is_open_and_ctrl_c_is_quiet(fo
 
 def test_in_a_terminal_the_reply_follows_a_prompt_and_ctrl_d_ends(folder: Path) -> None:
     terminal, inside = pty.openpty()
-    command = [*CHATBOT, "--checkpoint", str(folder), "--greedy"]
+    command = [*CHATBOT, "--checkpoint", str(folder), "--greedy", "--name", "Ada"]
     process = subprocess.Popen(command, stdin=inside, stdout=inside, stderr=inside, env={**os.environ, "TERM": "dumb"})
     os.close(inside)
     read_until(terminal, "You: ")
     os.write(terminal, b"Hello caf\xe9 there\n")
     answer = read_until(terminal, "You: ")
-    assert re.sub(r"\x1b\[[\d;]*m", "", answer).partition("Bot: ")[2].strip()
+    assert re.sub(r"\x1b\[[\d;]*m", "", answer).partition("Ada: ")[2].strip()
     os.write(terminal, b"\x04")
     assert process.wait(120) == 0
     os.close(terminal)

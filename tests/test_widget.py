@@ -27,8 +27,9 @@ HOSTILE = """
 PAGE = """<!doctype html><html lang="en" {root}><head><meta charset="utf-8"><title>A site</title>
     <meta name="viewport" content="width=device-width, initial-scale=1"><link rel="stylesheet" href="/style.css">
     <script src="/script.js"></script>
-    <script type="module" src="{bot}static/widget.js" data-title="Ask us" data-accent="#7a3cc2"></script>
+    <script type="module" src="{bot}static/widget.js" {title} data-accent="#7a3cc2"></script>
     </head><body><main><h1>A site</h1><p>Teapots.</p><input aria-label="Search teapots"></main></body></html>"""
+TITLE = 'data-title="Ask us"'
 SCRIPT = "window.pressed = []; addEventListener('keydown', ({ key }) => pressed.push(key));"
 POLICY = "default-src 'none'; script-src 'self' {bot}; style-src 'self'; connect-src {bot} {socket}; "
 POLICY += "require-trusted-types-for 'script'; trusted-types 'none'; form-action 'none'; base-uri 'none'"
@@ -38,7 +39,7 @@ class Site:
     """A site on a port of its own. By another name of the machine it is another site, which the bot does not know."""
 
     def __init__(self) -> None:
-        self.bot, self.style, self.root = "", "", ""
+        self.bot, self.style, self.root, self.title = "", "", "", TITLE
         site = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -61,7 +62,7 @@ class Site:
 
     def answer(self, path: str) -> tuple[str, str]:
         files = {"/style.css": ("css", self.style), "/script.js": ("javascript", SCRIPT)}
-        return files.get(path, ("html", PAGE.format(bot=self.bot, root=self.root)))
+        return files.get(path, ("html", PAGE.format(bot=self.bot, root=self.root, title=self.title)))
 
     def close(self) -> None:
         self._server.shutdown()
@@ -78,7 +79,7 @@ def built() -> Iterator[Site]:
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory, built: Site) -> Iterator[RunningServer]:
     running = RunningServer(
-        tmp_path_factory.mktemp("server"), delay=0.003, origins=built.url, messages_per_minute=1_000
+        tmp_path_factory.mktemp("server"), delay=0.003, origins=built.url, messages_per_minute=1_000, name="Ada"
     )
     yield running
     running.kill()
@@ -86,7 +87,7 @@ def server(tmp_path_factory: pytest.TempPathFactory, built: Site) -> Iterator[Ru
 
 @pytest.fixture
 def site(built: Site, server: RunningServer) -> Site:
-    built.bot, built.style, built.root = server.url, "", ""
+    built.bot, built.style, built.root, built.title = server.url, "", "", TITLE
     return built
 
 
@@ -131,7 +132,7 @@ def test_one_tag_is_enough_on_any_site_and_text_is_only_ever_text(context: Brows
     attempts = [attempt.strip() for attempt in payloads()[:8]]
     converse(page, *attempts)
     expect(turns(page)).to_have_text(texts("Do you have teapots?", *attempts))
-    assert page.locator(".log :is(script, img, iframe, object, style, form, base, svg)").count() == 0
+    assert page.locator(".log :is(script, img, iframe, object, style, form, base, svg:not(.icon-face))").count() == 0
     assert page.evaluate("window.hacked") is None
     assert complaints == []
 
@@ -248,6 +249,20 @@ def test_one_begins_anew_after_a_yes_and_what_was_said_is_erased(context: Browse
     converse(page, "and again")
     page.reload()
     expect(turns(page)).to_have_text(texts("and again"))
+
+
+def test_it_has_the_name_of_the_chatbot_and_its_face(context: BrowserContext, site: Site) -> None:
+    site.title = ""
+    page = context.new_page()
+    page.goto(site.url)
+    page.get_by_role("button", name="Chat", exact=True).click()
+    dialog = page.get_by_role("dialog", name="Ada")
+    expect(dialog.get_by_role("heading", name="Ada", exact=True)).to_be_visible()
+    converse(page, "hello")
+    expect(dialog.locator(".turn.bot .unseen")).to_have_text("Ada said:")
+    for face in (dialog.locator(".turn.bot .icon-face"), dialog.locator("header .icon-face")):
+        expect(face).to_be_visible()
+        assert face.evaluate("face => getComputedStyle(face).fill") != "none"
 
 
 def test_a_typing_sign_shows_until_the_first_word(context: BrowserContext, site: Site) -> None:

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from chatbot.persona import OWN_NAME, Persona
 from chatbot.safety.answers import HELP
 from data.errors import UserError
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 @click.option("--port", type=int, help="Port to listen on (8000; 0 takes a free one).")
 @click.option("--database", metavar="URL", help="Where the history is kept (sqlite:///var/chatbot.db).")
 @click.option("--checkpoint", metavar="NAME", help="Who answers: live, default or a checkpoint's folder (live).")
+@click.option("--name", metavar="NAME", help=f"What the chatbot is called ({OWN_NAME}).")
 @click.option("--help-text", "help", metavar="TEXT", help=f"Where a person in danger finds help ({HELP}).")
 @click.option("--workers", type=int, metavar="N", help="Workers, each with an engine of its own (1).")
 @click.option("--redis", metavar="URL", help="A Redis or Valkey for workers on several machines (none).")
@@ -30,7 +32,7 @@ def serve(**flags: Any) -> None:
     """Serve the chat: the page and the websocket API.
 
     What is not given as an option is taken from the environment: CHATBOT_HOST, CHATBOT_PORT, CHATBOT_DATABASE,
-    CHATBOT_CHECKPOINT, CHATBOT_HELP, CHATBOT_WORKERS, CHATBOT_REDIS, CHATBOT_LEARN, CHATBOT_KEEP_DAYS;
+    CHATBOT_CHECKPOINT, CHATBOT_NAME, CHATBOT_HELP, CHATBOT_WORKERS, CHATBOT_REDIS, CHATBOT_LEARN, CHATBOT_KEEP_DAYS;
     besides CHATBOT_ORIGINS, CHATBOT_HOSTS, CHATBOT_PROXIES, CHATBOT_CONNECTIONS, CHATBOT_CONNECTIONS_PER_USER,
     CHATBOT_CONNECTS_PER_MINUTE, CHATBOT_MESSAGE_CHARACTERS, CHATBOT_EVENT_BYTES, CHATBOT_MESSAGES_PER_MINUTE,
     CHATBOT_TOKENS_PER_MINUTE, CHATBOT_REPLIES, CHATBOT_REPLIES_PER_USER and CHATBOT_DRAIN_SECONDS. The limits are each
@@ -49,7 +51,7 @@ def serve(**flags: Any) -> None:
 def _engine(settings: "Settings") -> Any:
     from web.engine_process import EngineProcess  # in the worker: numpy starts threads
 
-    return EngineProcess(settings.checkpoint, help_text=settings.help)
+    return EngineProcess(settings.checkpoint, persona=Persona(settings.name, settings.help))
 
 
 commands: dict[str, click.Command] = {"serve": serve}

@@ -4,10 +4,11 @@ import re
 from collections.abc import Mapping
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from chatbot.addresses import without_password
 from chatbot.history import DEFAULT_DATABASE
+from chatbot.persona import OWN_NAME, checked_name
 from chatbot.safety.answers import HELP
 
 PREFIX = "CHATBOT_"
@@ -43,6 +44,7 @@ class Settings(BaseModel):
     port: Annotated[int, Field(ge=0, le=65535)] = 8000
     database: str = DEFAULT_DATABASE
     checkpoint: str = "live"
+    name: Annotated[str, AfterValidator(checked_name)] = OWN_NAME  # what the chatbot is called
     help: Annotated[str, Field(max_length=300)] = HELP  # where a person in danger finds help, as a sentence may end
     origins: tuple[str, ...] | None = None  # of sites that may ask besides its own pages: exactly these, by commas
     hosts: tuple[str, ...] | None = None  # names that may be asked for, by commas; addresses and localhost always may

@@ -25,8 +25,8 @@ from typing import TYPE_CHECKING, Any
 import structlog
 from msgspec import MsgspecError, Struct, msgpack
 
+from chatbot.persona import PERSONA, Persona
 from chatbot.reply import DEFAULT, DecodingConfig, EngineUnavailable, Reply, ReplyRequest
-from chatbot.safety.answers import HELP
 from chatbot.shelf import CheckpointError
 from chatbot.state_map import StateMap, read_map
 from data.vocabulary import Vocabulary
@@ -52,11 +52,11 @@ log = structlog.get_logger()
 
 
 class Begin(Struct, tag=True):
-    """The first of all: which checkpoint answers, how where a request does not say, and the help that it names."""
+    """The first of all: which checkpoint answers, how where a request does not say, and who speaks."""
 
     checkpoint: str
     decoding: DecodingConfig | None
-    help_text: str = HELP
+    persona: Persona = PERSONA
 
 
 class Ask(Struct, tag=True):
@@ -218,12 +218,14 @@ class EngineProcess:
     What `close` leaves undone never ends here: it is for another worker, or for the next start.
     """
 
-    def __init__(self, checkpoint: str = "live", decoding: DecodingConfig | None = None, help_text: str = HELP) -> None:
-        """`decoding` is for a checkpoint that is named, and for requests that bring none; `help_text` is Guard's.
+    def __init__(
+        self, checkpoint: str = "live", decoding: DecodingConfig | None = None, persona: Persona = PERSONA
+    ) -> None:
+        """`decoding` is for a checkpoint that is named, and for requests that bring none; `persona` is ChatEngine's.
 
         Raises CheckpointError where the checkpoint cannot answer.
         """
-        self._begin = Begin(checkpoint, decoding, help_text)
+        self._begin = Begin(checkpoint, decoding, persona)
         self._numbers = itertools.count()
         self._lock = threading.Lock()  # guards the next three
         self._asked: dict[int, _Asked] = {}
@@ -394,16 +396,16 @@ class _Served:
         from chatbot.checkpoint import load_checkpoint
         from chatbot.engine import ChatEngine
         from chatbot.live import LiveEngine
-        from chatbot.safety.guard import Guard
 
-        self._guard = Guard(begin.help_text)
+        self._persona = begin.persona
         self._line, self._lock = line, threading.Lock()
         self._tickets: dict[int, Any] = {}
         self._engine: LiveEngine | ChatEngine
         if begin.checkpoint == "live":
-            self._engine = LiveEngine(self._tell, self._guard)
+            self._engine = LiveEngine(self._tell, self._persona)
         else:
-            self._engine = ChatEngine(load_checkpoint(begin.checkpoint), begin.decoding or DEFAULT, guard=self._guard)
+            decoding = begin.decoding or DEFAULT
+            self._engine = ChatEngine(load_checkpoint(begin.checkpoint), decoding, persona=self._persona)
         self._tell(self._engine.checkpoint)
         self._engine.start()
 
@@ -448,7 +450,7 @@ class _Served:
 
         reply = None
         try:
-            reply = reply_of_before(self._engine.checkpoint.id, message.request, self._guard)
+            reply = reply_of_before(self._engine.checkpoint.id, message.request, self._persona)
         finally:
             self._line.say(Ended(message.number, reply))
 

@@ -207,6 +207,7 @@ class Events:
         names = ("message_characters", "event_bytes", "messages_per_minute", "connections_per_user")
         ready = {
             "user_id": user_id,
+            "name": self.settings.name,
             "protocol": protocol.PROTOCOL,
             "limits": {name: getattr(self.settings, name) for name in names},
             "learn": self.settings.learn,

@@ -280,10 +280,11 @@ class AnsweringModel(Sent):
 
 
 class Ready(Sent):
-    """Sent once after connecting; `token` only to whoever came without one."""
+    """Sent once after connecting; `name` is what the chatbot is called, `token` comes only to whoever had none."""
 
     user_id: Id
     token: str | None = None
+    name: str
     protocol: int
     limits: Limits
     learn: bool

@@ -43,6 +43,7 @@ HEADERS = {
 
 
 def add_routes(app: Flask, service: ConversationService, settings: Settings, access: Access, rates: Rates) -> None:
+    app.jinja_env.globals["name"] = settings.name
     app.register_blueprint(_routes(service, access))
     app.register_blueprint(document_routes())
     Completions(service, settings, access, rates).register(app)

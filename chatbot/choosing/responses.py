@@ -27,10 +27,10 @@ from torch import Tensor
 from chatbot.choosing.facts import Facts
 from chatbot.choosing.plain import PlainReplies
 from chatbot.decoding.reuse import can_be_said, first_sentence, names_of
+from chatbot.persona import OWN_NAME
 from data.vocabulary import Vocabulary
 
 RESPONSES = "responses.safetensors"
-_OWN_NAME = "Robin"  # the chatbot's in its conversations: it may say that whatever was said before
 _BEFORE_WEIGHT = 0.4  # of a word of the utterance before
 _RARE = 0.004  # of the persons' utterances hold a word that is rare
 _VOTERS, _ELECTED = 200, 4  # the nearest responses whose first sentences are counted, and how many of these are taken
@@ -69,7 +69,7 @@ class OwnResponses:
         self._exchanges, self._plain = exchanges, plain
         self._speech = vocabulary.speech()
         self._names = names_of(vocabulary)
-        self._names[vocabulary.id_of(_OWN_NAME)] = False
+        self._names[vocabulary.id_of(OWN_NAME)] = False  # which it may say whatever was said before
         self._size = len(vocabulary)
         self._facts = Facts(vocabulary)
         self._marks = frozenset(self._speech.marks)

@@ -39,19 +39,22 @@ _ANSWERS = {
         "please call an ambulance or a poison centre: {help}.",
     ),
     "human": (
-        "I am a bot: a small program that runs on this machine. I am not a person, and I have no age and no body.",
-        "You are talking to a bot. I am a small program on this machine, not a human being, and nobody is typing this.",
-        "I am not a human being but a bot, a small program on this machine. I have no age, and no body.",
-        "I am a chatbot, a small program on this machine: no person writes this, and I have neither age nor birthday.",
+        "I am a bot called {name}: a small program that runs on this machine. I am not a person, and I have no age and "
+        "no body.",
+        "You are talking to a bot called {name}. I am a small program on this machine, not a human being, and nobody "
+        "is typing this.",
+        "I am not a human being but a bot called {name}, a small program on this machine. I have no age, and no body.",
+        "I am a chatbot called {name}, a small program on this machine: no person writes this, and I have neither age "
+        "nor birthday.",
     ),
-    LANGUAGE: ("I am a small chatbot program, and I only know English.",),
+    LANGUAGE: ("I am a small chatbot program called {name}, and I only know English.",),
 }
 
 
-def answer(category: str, utterance: str, help_text: str) -> str:
+def answer(category: str, utterance: str, name: str, help_text: str) -> str:
     """The same one for the same utterance."""
     wordings = _ANSWERS[category]
-    return wordings[crc32(utterance.encode(errors="replace")) % len(wordings)].format(help=help_text)
+    return wordings[crc32(utterance.encode(errors="replace")) % len(wordings)].format(name=name, help=help_text)
 
 
 def last_category(context: Sequence[str]) -> str | None:

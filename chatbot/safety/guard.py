@@ -5,8 +5,9 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from chatbot.persona import Persona
 from chatbot.reply import ReplyRequest
-from chatbot.safety.answers import CARING, HELP, LANGUAGE, answer, last_category
+from chatbot.safety.answers import CARING, LANGUAGE, answer, last_category
 from chatbot.safety.classifier import Classifier, classifier
 from chatbot.safety.languages import is_foreign
 from chatbot.safety.wording import plain, words
@@ -40,14 +41,16 @@ class Guarded:
 
 
 class Guard:
-    def __init__(self, help_text: str = HELP) -> None:
-        """`help_text` names where a person finds help, as in "please talk to somebody: {help_text}."."""
-        self._help = help_text
+    def __init__(self, persona: Persona) -> None:
+        """`persona` is who speaks in the fixed answers."""
+        self._persona = persona
 
     def look(self, request: ReplyRequest, vocabulary: Vocabulary) -> Guarded | None:
         """None where the model may answer."""
         category = self._category(request.utterance, request.context, vocabulary)
-        return Guarded(category, answer(category, request.utterance, self._help)) if category else None
+        if category is None:
+            return None
+        return Guarded(category, answer(category, request.utterance, self._persona.name, self._persona.help_text))
 
     def _category(self, utterance: str, context: Sequence[str], vocabulary: Vocabulary) -> str | None:
         before = last_category(context)

@@ -1,5 +1,7 @@
 // What the operator's pages ask of the server, and what they tell it.
 
+/** What the chatbot is called. */
+export const NAME = document.querySelector("meta[name=application-name]").content;
 const CSRF = document.querySelector("meta[name=csrf-token]").content;
 
 async function request(name, options) {

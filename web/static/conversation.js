@@ -33,9 +33,9 @@ export function leafBelow(log, id) {
   return id;
 }
 
-/** What was said on the way to the leaf, to read. */
-export function asText(log) {
-  const speakers = { user: "You", bot: "Chatbot" };
+/** What was said on the way to the leaf, to read; `name` is what the chatbot is called. */
+export function asText(log, name) {
+  const speakers = { user: "You", bot: name };
   const said = activePath(log).filter(({ text }) => text);
   return said.map(({ role, text }) => `${speakers[role]}: ${text}\n`).join("\n");
 }

@@ -1,5 +1,5 @@
 // The page for judging: a turn, the reply that was given among its candidates, and two marks for each of them.
-import { ask, tell } from "./asking.js";
+import { NAME, ask, tell } from "./asking.js";
 import { element } from "./elements.js";
 
 const $ = (id) => document.getElementById(id);
@@ -20,7 +20,7 @@ function candidate(text, place) {
 }
 
 function spoken({ speaker, text }) {
-  const who = element("span", { class: "who" }, speaker === "bot" ? "Bot: " : "Person: ");
+  const who = element("span", { class: "who" }, speaker === "bot" ? `${NAME}: ` : "Person: ");
   return element("p", { dir: "auto" }, who, text);
 }
 

@@ -48,7 +48,7 @@ const actions = {
     chat.outbox.choose(learn);
     chat.dispatch("choice", learn);
   },
-  saveText: () => saveAs("conversation.txt", new Blob([asText(chat.log)], { type: "text/plain" })),
+  saveText: () => saveAs("conversation.txt", new Blob([asText(chat.log, chat.state.name)], { type: "text/plain" })),
   async save(name, id) {
     try {
       saveAs(name, await chat.connection.export(id));
@@ -123,14 +123,14 @@ function render() {
   const conversation = state.conversations.find(({ conversation_id }) => conversation_id === state.open);
   const title = state.open ? titleOf(conversation) : "New conversation";
   $("title").textContent = title;
-  nameWindow(state.open ? `${title} · Chatbot` : "Chatbot");
+  if (state.name) nameWindow(state.open ? `${title} · ${state.name}` : state.name);
   $("log").setAttribute("aria-busy", String(Boolean(log?.more)));
   $("welcome").hidden = turns.length > 0 || Boolean(log?.more) || state.locked !== null;
   $("save").hidden = turns.length === 0 || !state.open;
   renderLock(state.locked);
   logView.show(state.open, turns);
   sidebar.show(state);
-  panel.show(state.open, chat.path, state.link === "online");
+  panel.show(state.open, chat.path, state.link === "online", state.name);
   composer.show({ replying: chat.isReplying, limit: state.limits.message_characters });
   renderLearning(mayLearn(conversation));
   renderLink(state.locked === null ? state.link : "locked");
@@ -150,7 +150,7 @@ function mayLearn(conversation) {
 
 function renderLearning(learn) {
   const button = $("learning");
-  const sentence = learn ? "The bot may learn from this conversation" : "Stored, not learned from";
+  const sentence = learn ? `${chat.state.name} may learn from this conversation` : "Stored, not learned from";
   button.hidden = learn === undefined;
   button.setAttribute("aria-checked", String(Boolean(learn)));
   if (button.textContent !== sentence) button.textContent = sentence;
@@ -214,7 +214,7 @@ function begin() {
 }
 
 const chat = new Chat(location.origin, { draw: render, followed, begun: show, close });
-const logView = new LogView($("log"), $("scroller"), $("to-end"), (turn) => turnView(turn, actions));
+const logView = new LogView($("log"), $("scroller"), $("to-end"), (turn) => turnView(turn, actions, chat.state.name));
 const sidebar = new Sidebar(
   { list: $("conversations"), search: $("search"), empty: $("no-conversations"), undo: $("undo") }, actions);
 const composer = new Composer($("composer"), actions);

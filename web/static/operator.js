@@ -1,6 +1,6 @@
 // The operator's page: asks for figures again and again, shows them, and sends what the operator decides.
 // Whatever people or the model wrote goes in as text nodes; nothing of it is ever parsed.
-import { ask, tell } from "./asking.js";
+import { NAME, ask, tell } from "./asking.js";
 import { arrange, askFirst, drawn, element } from "./elements.js";
 
 const $ = (id) => document.getElementById(id);
@@ -176,7 +176,7 @@ function showReviews({ reviews, to_review, private: others }) {
 }
 
 function spoken({ speaker, text }, kind) {
-  const who = speaker === "bot" ? "Bot: " : "Person: ";
+  const who = speaker === "bot" ? `${NAME}: ` : "Person: ";
   return element("p", { class: kind, dir: "auto" }, element("span", { class: "who" }, who), text);
 }
 

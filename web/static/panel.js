@@ -17,6 +17,7 @@ export class Panel {
   #conversation = null;
   #turns = [];
   #isOnline = false;
+  #name;
   #reply = null; // id of the one asked about; null is the last one
   #shown = null; // id of the one that is shown
   #picture = null;
@@ -66,8 +67,8 @@ export class Panel {
     if (hasFocus) (this.#opener?.checkVisibility() ? this.#opener : this.#button).focus();
   }
 
-  /** `turns` are those of the active branch. */
-  show(conversation, turns, isOnline) {
+  /** `turns` are those of the active branch, `name` is what the chatbot is called. */
+  show(conversation, turns, isOnline, name) {
     const isAnother = conversation !== this.#conversation;
     if (isAnother) this.#forgetAll();
     else if (isOnline && !this.#isOnline) this.#askAnew();
@@ -75,6 +76,7 @@ export class Panel {
     this.#conversation = conversation;
     this.#turns = turns;
     this.#isOnline = isOnline;
+    this.#name = name;
     if (this.isOpen) this.#refresh();
   }
 
@@ -110,7 +112,7 @@ export class Panel {
     const said = new Map(this.#turns.map(({ id, text }) => [id, text]));
     const { focused } = this.#picture ?? {};
     const textOf = (id) => said.get(id) || "…";
-    this.#picture = new PathPicture(path, textOf, (id) => this.#log.mark(id), (id) => this.#goTo(id));
+    this.#picture = new PathPicture(path, this.#name, textOf, (id) => this.#log.mark(id), (id) => this.#goTo(id));
     if (focused) queueMicrotask(() => this.#picture.focus(focused)); // once it is there
     return this.#picture.nodes;
   }

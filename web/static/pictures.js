@@ -8,7 +8,6 @@ const FEW = 24; // bars that fill the width; with fewer there is room for what c
 const REACH = 6; // of 100: how near to a point one must come
 const AT_FIRST = 5; // candidates
 const OUT = 0.05; // how far out of the map a point may be drawn
-const SAID = { user: "You", bot: "Chatbot" };
 const NO_MAP = "This checkpoint has no map yet: “chatbot models map” makes one.";
 const NO_POINTS = "What was said here is of another checkpoint, whose states have no place on this one’s map.";
 
@@ -17,10 +16,11 @@ const movement = (moved) => (moved === null ? "where it begins" : `moved the sta
 
 // --- the dialogue's path
 
-/** Where the state stood after each turn. `textOf(turn_id)` is what was said; `pointedAt(turn_id)` hears which turn one
+/** Where the state stood after each turn. `name` is what the chatbot is called; `textOf(turn_id)` is what was said; `pointedAt(turn_id)` hears which turn one
  *  points at (null: none any more), `chosen(turn_id)` which one goes to. */
 export class PathPicture {
   #points;
+  #speakers;
   #spots; // what can be walked along by keys, one a point
   #bars;
   #told = element("p", { class: "told" });
@@ -28,8 +28,9 @@ export class PathPicture {
   #pointedAt;
   #chosen;
 
-  constructor({ points, map }, textOf, pointedAt, chosen) {
+  constructor({ points, map }, name, textOf, pointedAt, chosen) {
     this.#points = points;
+    this.#speakers = { user: "You", bot: name };
     this.#textOf = textOf;
     this.#pointedAt = pointedAt;
     this.#chosen = chosen;
@@ -46,7 +47,7 @@ export class PathPicture {
     chart.addEventListener("pointermove", (move) => this.#pointAt(this.#nearest(chart, move)));
     chart.addEventListener("pointerleave", () => this.#pointAt(-1));
     chart.addEventListener("click", (click) => this.#choose(this.#nearest(chart, click)));
-    return [chart, this.#told, barChart(this.#bars), legend(this.#points.length)];
+    return [chart, this.#told, barChart(this.#bars), legend(this.#points.length, this.#speakers)];
   }
 
   /** Place of the point that is meant, of several that lie on each other the nearest; -1: none. */
@@ -83,7 +84,7 @@ export class PathPicture {
   #makeWalkable(spot, place) {
     const { turn_id, speaker, moved } = this.#points[place];
     spot.setAttribute("role", "button");
-    spot.setAttribute("aria-label", `${SAID[speaker]}: ${this.#textOf(turn_id)}; ${movement(moved)}`);
+    spot.setAttribute("aria-label", `${this.#speakers[speaker]}: ${this.#textOf(turn_id)}; ${movement(moved)}`);
     spot.addEventListener("keydown", (press) => this.#pressed(press, place));
     spot.addEventListener("focus", () => this.#pointAt(place));
     spot.addEventListener("blur", () => this.#pointAt(-1));
@@ -115,7 +116,7 @@ export class PathPicture {
     this.#spots.forEach((spot, at) => spot.setAttribute("tabindex", at === place ? "0" : "-1"));
     const { turn_id, speaker, moved } = this.#points[place];
     const words = element("q", { dir: "auto" }, this.#textOf(turn_id));
-    this.#told.replaceChildren(element("strong", {}, SAID[speaker]), " ", words, " ", element("small", {}, movement(moved)));
+    this.#told.replaceChildren(element("strong", {}, this.#speakers[speaker]), " ", words, " ", element("small", {}, movement(moved)));
   }
 }
 
@@ -167,9 +168,9 @@ function barChart(bars) {
   return drawn("svg", { class: "bars", viewBox, preserveAspectRatio: "none", "aria-hidden": "true" }, ...bars); // the points say it
 }
 
-function legend(count) {
+function legend(count, speakers) {
   const part = count < MOST ? [] : [element("span", {}, `The last ${count} turns`)];
-  const sign = (speaker) => element("span", {}, element("span", { class: `sign ${speaker}` }), SAID[speaker]);
+  const sign = (speaker) => element("span", {}, element("span", { class: `sign ${speaker}` }), speakers[speaker]);
   return element("p", { class: "legend" }, sign("user"), sign("bot"), ...part, "Bars: how far a turn moved the state");
 }
 

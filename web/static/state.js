@@ -3,6 +3,7 @@
 import { afterReconnect, applyDelta, applyEvent, applySync, unread } from "./conversation.js";
 
 export const initial = {
+  name: "", // what the chatbot is called; the server says it
   link: "connecting", // connecting | online | lost; refused: this site may not
   locked: null, // why the server wants a key: a sentence, empty where none was given yet; null: it wants none
   limits: { message_characters: 4000 },
@@ -27,8 +28,8 @@ const steps = {
   choice: (state, choice) => ({ ...state, choice }),
   deleting: (state, deleting) => ({ ...state, deleting }),
   search: (state, search) => ({ ...state, search }),
-  ready: (state, { limits, learn }) =>
-    ({ ...state, limits, learn, link: "online", locked: null, alert: null, logs: mapValues(state.logs, afterReconnect) }),
+  ready: (state, { name, limits, learn }) =>
+    ({ ...state, name, limits, learn, link: "online", locked: null, alert: null, logs: mapValues(state.logs, afterReconnect) }),
   listed: (state, { conversations, next }) => ({ ...state, conversations, next, listed: true }),
   listedMore: (state, { conversations, next }) => {
     const known = new Set(state.conversations.map(({ conversation_id }) => conversation_id));

@@ -1,5 +1,5 @@
 // One turn on the page: what was said, how it stands, and what can be done with it.
-import { copyText, element, iconButton, isComposing, textButton } from "./elements.js";
+import { copyText, element, icon, iconButton, isComposing, textButton } from "./elements.js";
 import { sentenceFor } from "./sentences.js";
 
 const remarks = {
@@ -12,9 +12,9 @@ const remarks = {
 const COPIED_MS = 1_500;
 const UNSPOKEN = { "aria-live": "off" }; // or each reply would be followed by the names of all that can be done with it
 
-/** Returns `{ node, update(turn) }`; the same node serves a turn from its first letter to its last rating. */
-export function turnView(turn, actions) {
-  const view = turn.role === "user" ? userTurn(actions) : botTurn(actions);
+/** Returns `{ node, update(turn) }`; `name` is what the chatbot is called. The same node serves a turn from its first letter to its last rating. */
+export function turnView(turn, actions, name) {
+  const view = turn.role === "user" ? userTurn(actions) : botTurn(actions, name);
   view.node.classList.toggle("arriving", turn.status === "waiting" || turn.status === "streaming");
   return view;
 }
@@ -65,7 +65,7 @@ function refusal(message, actions) {
   return [sentenceFor({ code: message.refused, message: message.reason }), again, edit];
 }
 
-function botTurn(actions) {
+function botTurn(actions, name) {
   let shown;
   let given; // the rating asked for last, until it is shown: who writes a better reply does not wait for that
   const text = element("p", { class: "text", dir: "auto" });
@@ -81,7 +81,9 @@ function botTurn(actions) {
   const why = named("why", iconButton("why", "Why this reply?", () => actions.explain(shown)));
   const controls = [copy, ...thumbs.map(({ button }) => button), instead, other, why];
   const foot = element("footer", {}, remark, element("span", { class: "controls", ...UNSPOKEN }, ...controls, steps.node));
-  const node = element("article", { class: "turn bot" }, speaker("Chatbot said:"), text, typing, better, foot);
+  const face = icon("face");
+  face.classList.add("face");
+  const node = element("article", { class: "turn bot" }, face, speaker(`${name} said:`), text, typing, better, foot);
 
   function thumb(name, label, rating) {
     const button = iconButton(`thumb-${name}`, label, () => rate(shown.rating === rating ? 0 : rating));

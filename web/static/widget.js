@@ -10,9 +10,9 @@ const OPEN = "chatbot.widget.open"; // in this tab, from page to page
 const phone = matchMedia("(max-width: 30rem), (max-height: 26rem)"); // as in widget.css
 
 const tag = [...document.scripts].find(({ src }) => src === import.meta.url);
-const { title = "Chat", accent } = tag?.dataset ?? {};
-const launcher = element("button", { class: "launcher", "aria-label": title, "aria-expanded": "false" }, drawing("chat"), drawing("fold"));
-const dialog = element("dialog", { class: "chat", "aria-label": title });
+const { title, accent } = tag?.dataset ?? {};
+const launcher = element("button", { class: "launcher", "aria-label": title ?? "Chat", "aria-expanded": "false" }, drawing("face"), drawing("fold"));
+const dialog = element("dialog", { class: "chat" });
 const chat = new WidgetChat(dialog, new URL(import.meta.url).origin, title);
 const widget = element("div", { class: "widget", lang: "en" }, launcher, dialog);
 

@@ -10,9 +10,9 @@ import { remarkOn, speaker, typingSign } from "./turn.js";
 const CONVERSATION = "chatbot.widget.conversation"; // its id
 const LINKS = { connecting: "Connecting…", online: "Connected", lost: "Reconnecting…", refused: "Not connected" };
 const NO_LINE = "No connection. What you write is kept and goes out once it is back.";
-const LEARNS = "This bot may learn from what is said here.";
+const LEARNS = "may learn from what is said here.";
 const LINES = {
-  chat: "M4.5 5h15v10.5H11L7 19.5v-4H4.5Z",
+  face: "M12 4.3c5.4 0 8.8 3.3 8.8 8.6s-3.4 8.6-8.8 8.6-8.8-3.3-8.8-8.6S6.6 4.3 12 4.3ZM10.7 5c-.9-1.8-.4-3.5 1.2-4.4.2 1.1.8 1.7 2 1.9-1.1.6-1.5 1.4-1.3 2.5ZM8.9 9.6a1.3 1.6 0 1 0 0 3.2a1.3 1.6 0 1 0 0-3.2ZM15.1 9.6a1.3 1.6 0 1 0 0 3.2a1.3 1.6 0 1 0 0-3.2ZM8.2 15.4c.6 1.9 2 2.9 3.8 2.9s3.2-1 3.8-2.9c.15-.5-.2-.9-.7-.9H8.9c-.5 0-.85.4-.7.9Z",
   close: "m6 6 12 12M18 6 6 18",
   fold: "m5.5 9 6.5 6.5L18.5 9",
   down: "M12 5v14M5.5 12.5 12 19l6.5-6.5",
@@ -32,7 +32,9 @@ export class WidgetChat {
   #log;
   #composer;
   #question = question();
-  #title;
+  #given; // the title that the site gives it
+  #title = element("bdi");
+  #heading = element("h2", { tabindex: "-1" }, this.#title);
   #link = element("span");
   #welcome = element("p", { class: "welcome" }, "Say something.");
   #alert = element("p");
@@ -52,12 +54,13 @@ export class WidgetChat {
   constructor(dialog, address, title) {
     this.#dialog = dialog;
     this.#address = address;
-    this.#title = element("h2", { tabindex: "-1" }, element("bdi", {}, title));
+    this.#given = title;
+    this.#entitle("Chat");
     const region = element("div", { class: "log", role: "log", "aria-live": "polite", "aria-label": "Conversation", tabindex: "0" });
     const scroller = element("div", { class: "scroller" }, this.#welcome, region);
     const toEnd = button("down", "Go to the latest message");
     dialog.append(this.#header(), scroller, this.#foot(toEnd), this.#question);
-    this.#log = new LogView(region, scroller, toEnd, (turn) => turnView(turn, this.#actions));
+    this.#log = new LogView(region, scroller, toEnd, (turn) => turnView(turn, this.#actions, this.#chat.state.name));
     this.#composer = new Composer(this.#form, this.#actions);
   }
 
@@ -69,7 +72,7 @@ export class WidgetChat {
   /** Where there is a keyboard to write with at once. */
   focus() {
     if (matchMedia("(hover: hover)").matches && !this.#form.hidden) this.#composer.focus();
-    else this.#title.focus();
+    else this.#heading.focus();
   }
 
   /** Once. */
@@ -127,22 +130,30 @@ export class WidgetChat {
     const { state, log, turns, isReplying } = this.#chat;
     const alert = state.locked === null ? state.alert : { code: "locked" };
     const link = state.locked === null ? state.link : "refused";
+    if (state.name) this.#entitle(state.name);
     this.#dialog.dataset.link = link;
     this.#form.hidden = link === "refused";
     this.#again.hidden = !state.open;
     this.#welcome.hidden = turns.length > 0 || Boolean(log?.more) || link === "refused";
     write(this.#link, LINKS[link]);
     write(this.#alert, alert ? sentenceFor(alert) : "");
-    write(this.#hint, link === "lost" ? NO_LINE : state.learn ? LEARNS : "");
+    write(this.#hint, link === "lost" ? NO_LINE : state.learn ? `${state.name} ${LEARNS}` : "");
     this.#log.show(state.open, turns);
     this.#composer.show({ replying: isReplying, limit: state.limits.message_characters });
+  }
+
+  /** By the name of the chatbot, unless the site has given it a title. */
+  #entitle(name) {
+    const title = this.#given ?? name;
+    write(this.#title, title);
+    this.#dialog.setAttribute("aria-label", title);
   }
 
   #header() {
     const link = element("p", { class: "link", role: "status" }, speaker("Connection: "), this.#link);
     const close = button("close", "Close the chat", () => this.#dialog.close());
     this.#again.hidden = true;
-    return element("header", {}, this.#title, link, this.#again, close);
+    return element("header", {}, drawing("face"), this.#heading, link, this.#again, close);
   }
 
   #foot(toEnd) {
@@ -152,12 +163,12 @@ export class WidgetChat {
 }
 
 /** As on the page, without what one can do with a turn there. */
-function turnView({ role }, actions) {
+function turnView({ role }, actions, name) {
   const text = element("p", { class: "text", dir: "auto" });
   const typing = typingSign();
   const remark = element("p", { class: "remark" });
-  const said = speaker(role === "user" ? "You said:" : "Chatbot said:");
-  const node = element("article", { class: `turn ${role}` }, said, text, typing, remark);
+  const signs = role === "user" ? [speaker("You said:")] : [drawing("face"), speaker(`${name} said:`)];
+  const node = element("article", { class: `turn ${role}` }, ...signs, text, typing, remark);
 
   function update(turn) {
     write(text, turn.text);
