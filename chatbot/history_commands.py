@@ -174,7 +174,7 @@ def restore(file: Path, replace: bool, database: str | None) -> None:
     from chatbot.backup import BackupError, open_backup
     from chatbot.backup import restore as put
 
-    with _told(BackupError), open_backup(file) as saved, _open(database, create=True) as stored:
+    with _told(BackupError), open_backup(file) as saved, _open(database, create=True) as stored, _told(BackupError):
         click.echo(f"Restored {_number(put(saved, stored, replace=replace))}.")
 
 
