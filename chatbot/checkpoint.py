@@ -22,6 +22,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from chatbot.choosing.network import Chooser
 from chatbot.choosing.plain import PlainReplies
 from chatbot.choosing.responses import OwnResponses, load_responses
 from chatbot.choosing.sense import SenseJudge
@@ -73,7 +74,7 @@ def load_checkpoint(where: str | Path) -> Checkpoint:
         metrics = json.loads(metrics_file.read_text("utf-8")) if metrics_file.is_file() else {}
         state_map = read_map(folder, model.state_width)
         chooser = load_chooser(folder, vocabulary)
-        judge = None if chooser is None else SenseJudge(chooser, vocabulary.speech().marks, _of_itself(vocabulary))
+        judge = None if chooser is None else _judge(chooser, vocabulary)
         plain = None if chooser is None else PlainReplies(chooser, vocabulary)
         responses = load_responses(folder, vocabulary, plain)
     except (ValueError, KeyError, TypeError, OSError, RuntimeError, SafetensorError) as error:
@@ -101,10 +102,15 @@ def save_checkpoint(folder: Path, model: HRED, vocabulary: Vocabulary, metrics: 
     return load_checkpoint(folder)
 
 
-def _of_itself(vocabulary: Vocabulary) -> set[int]:
-    """The tokens with which somebody speaks of himself."""
-    words = ("I", "I'm", "I've", "I'd", "I'll", "my", "me", "mine", "myself", "we", "our", "us")
-    return {vocabulary.id_of(word) for word in words} - {UNK}
+def _judge(chooser: Chooser, vocabulary: Vocabulary) -> SenseJudge:
+    def ids(words: str) -> set[int]:
+        return {vocabulary.id_of(word) for word in words.split()} - {UNK}
+
+    itself, addressed = (
+        ids("I I'm I've I'd I'll my me mine myself we our us"),
+        ids("you you're your yours yourself u ur"),
+    )
+    return SenseJudge(chooser, vocabulary.speech().marks, itself, addressed, vocabulary.id_of("?"))
 
 
 def save_weights(weights: dict[str, Tensor], file: Path, metadata: dict[str, str] | None = None) -> None:

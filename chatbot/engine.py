@@ -362,9 +362,9 @@ class ChatEngine:
     def _choose(self, turns: Sequence[_Turn]) -> list[list[Rated]]:
         """The candidates of each reply, the best first."""
         states = torch.cat([turn.live.state for turn in turns])  # (n, S)
-        earlier = [[*turn.earlier, *turn.beside] for turn in turns]
+        earlier, beside = [turn.earlier for turn in turns], [turn.beside for turn in turns]
         candidates, decodings = [turn.candidates for turn in turns], [turn.decoding for turn in turns]
-        return ranked(self._model, states, candidates, decodings, earlier, self.checkpoint.judge)
+        return ranked(self._model, states, candidates, decodings, earlier, self.checkpoint.judge, beside)
 
     def _answer(self, turn: _Turn, rated: Sequence[Rated], after: Tensor) -> None:
         """`rated` are its candidates, the first of which is the reply."""

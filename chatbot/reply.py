@@ -93,7 +93,7 @@ DEFAULT = DecodingConfig(  # found by benchmarks/tune_decoding.py, the temperatu
     mmi_lambda=0.6,
     relevance_weight=0.5,
     repetition_weight=3.0,
-    itself_margin=0.3,
+    itself_margin=0.6,
     closing_mark=True,
     min_tokens=3,
 )

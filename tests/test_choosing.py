@@ -28,6 +28,7 @@ from chatbot.decoding.ranking import best_first, first_sentences, ranked
 from chatbot.engine import ChatEngine
 from chatbot.reply import DEFAULT, DecodingConfig, ReplyRequest
 from chatbot.shelf import CheckpointError, identify
+from data.cleaning import normalise
 from data.store import StoreWriter, TokenStore
 from data.tokenizer import tokenise
 from data.vocabulary import EOS, SPECIALS, UNK, Vocabulary
@@ -112,6 +113,34 @@ def test_sense_is_preferred_to_likelihood() -> None:
     assert [one.hypothesis for one in chosen] == [sensible, likely]
     assert chosen[0].score == pytest.approx(0.5 + 0.5 * 0.1)
     assert chosen[0].sense == Sense(0.5, 0.1)
+
+
+class Recording(SenseJudge):
+    """Keeps the contexts that it is asked about."""
+
+    def judge(self, contexts: Any, groups: Any) -> list[list[Sense]]:
+        self.contexts = [list(context) for context in contexts]
+        return super().judge(contexts, groups)
+
+
+def test_replies_given_before_are_no_part_of_the_dialogue_and_are_not_given_again() -> None:
+    model, judge = tiny_model(SIZE), Recording(tiny_chooser(), ())
+    group = [Hypothesis((5, 6)), Hypothesis((7, 8))]
+    states = model.initial_state(1)
+    first = ranked(model, states, [group], [DEFAULT], [[[9]]], judge, [[]])[0][0].hypothesis.ids
+    second = ranked(model, states, [group], [DEFAULT], [[[9]]], judge, [[first]])[0][0].hypothesis.ids
+    assert judge.contexts == [[[9]]]
+    assert second != first
+
+
+def test_what_the_network_answers_to_a_question_about_the_chatbot_is_trusted_less() -> None:
+    model = tiny_model(SIZE)
+    own, written = Hypothesis((5, 6)), Hypothesis((7, 8), source="written")
+    judge = SenseJudge(tiny_chooser(), (), itself={20}, addressed={21}, question=22)
+    doubting = replace(DEFAULT, itself_margin=9.0)
+    for said, is_about_it in (((21, 22), True), ((21, 23), False), ((24, 22), False)):
+        rated = ranked(model, model.initial_state(1), [[own, written]], [doubting], [[said]], judge)[0]
+        assert (next(one for one in rated if one.hypothesis == own).score < -5) is is_about_it
 
 
 def test_what_was_said_before_is_not_said_again_however_sensible() -> None:
@@ -297,7 +326,7 @@ def test_the_plain_replies_found_are_those_whose_vectors_fit_best() -> None:
     assert len(plain) > 100
     asked = tuple(vocabulary.encode("My dog died yesterday"))
     best, second, third = plain.find([[asked]], 3)[0]
-    replies = [tuple(vocabulary.encode(line)) for line in lines]
+    replies = [ids for line in lines if UNK not in (ids := tuple(vocabulary.encode(normalise(line, vocabulary))))]
     likeness = chooser.likeness_of_all(ask([[asked]], [replies]))[0]
     assert [replies[place] for place in likeness.topk(3).indices] == [best, second, third]
 

@@ -1,6 +1,6 @@
 """Plain replies, each of which fits many dialogues: "I'm sorry to hear that.", "What happened then?".
 
-They were written for the chatbot (`plain.txt`). For nearly every utterance some of them make sense, whatever it is about.
+They were written for the chatbot (`plain.txt`). For nearly every utterance some of them make sense.
 """
 
 from collections.abc import Sequence

@@ -18,10 +18,23 @@ class Sense(NamedTuple):
 
 
 class SenseJudge:
-    def __init__(self, chooser: Chooser, marks: Sequence[int], itself: Collection[int] = ()) -> None:
-        """`marks` are the tokens that end a sentence, `itself` those with which somebody speaks of himself."""
+    def __init__(
+        self,
+        chooser: Chooser,
+        marks: Sequence[int],
+        itself: Collection[int] = (),
+        addressed: Collection[int] = (),
+        question: int | None = None,
+    ) -> None:
+        """`marks` are the tokens that end a sentence, `itself` those with which a speaker speaks of themselves,
+        `addressed` those that address the other one, `question` the question mark."""
         self._chooser = chooser.eval()
         self.marks, self.itself = frozenset(marks), frozenset(itself)
+        self._addressed, self._question = frozenset(addressed), question
+
+    def asks_about_it(self, utterance: Sequence[int]) -> bool:
+        """Whether an utterance is a question that addresses the chatbot."""
+        return self._question in utterance and not self._addressed.isdisjoint(utterance)
 
     @torch.inference_mode()
     def judge(

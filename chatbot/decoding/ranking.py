@@ -25,9 +25,9 @@ class Rated(NamedTuple):
     log-probabilities stay comparable. Where a chooser judges the candidates, its opinion takes the place of all but
     repetition:
 
-        p(sensible) + w' p(specific)  -  v' repetition(y)  -  m', if the network decoded y and it speaks of itself
+        p(sensible) + w' p(specific)  -  v' repetition(y)  -  m', if the network decoded y and y tells of the chatbot
 
-    for of what it is, the network knows nothing: it has learned from people, and says that it has children.
+    for of what the chatbot is, the network knows nothing: it has learned from people, and says that it has children.
     """
 
     hypothesis: Hypothesis
@@ -44,19 +44,26 @@ def ranked(
     configs: Sequence[DecodingConfig],
     earlier: Sequence[Sequence[Sequence[int]]],
     judge: SenseJudge | None = None,
+    beside: Sequence[Sequence[Sequence[int]]] | None = None,
 ) -> list[list[Rated]]:
     """The candidates of each of n replies, best first: by their relevance to `states` (n, S) and their likelihood, or
     by what a `judge` says of them. All are looked at in one batch.
 
-    With a judge the first sentences of longer candidates are candidates as well, and their relevance is left at 0.
+    `earlier` are the utterances that led to each reply, `beside` the replies that were given there before: they are not
+    to be said again. With a judge the first sentences of longer candidates are candidates as well, and their relevance
+    is left at 0.
     """
     if judge is not None:
         groups = [[*group, *first_sentences(group, judge.marks)] if len(group) > 1 else group for group in groups]
     senses = _senses(judge, groups, earlier)
     relevance = _relevance(model, states, groups) if judge is None else [[0.0] * len(group) for group in groups]
+    said = [[*context, *given] for context, given in zip(earlier, beside or [[]] * len(earlier), strict=True)]
+    telling = [_telling(judge, group, context) for group, context in zip(groups, earlier, strict=True)]
     return [
-        best_first(group, config, scores, context, opinions, frozenset() if judge is None else judge.itself)
-        for group, config, scores, context, opinions in zip(groups, configs, relevance, earlier, senses, strict=True)
+        best_first(group, config, scores, utterances, opinions, own)
+        for group, config, scores, utterances, opinions, own in zip(
+            groups, configs, relevance, said, senses, telling, strict=True
+        )
     ]
 
 
@@ -66,20 +73,22 @@ def best_first(
     relevance: Sequence[float],
     earlier: Sequence[Sequence[int]] = (),
     senses: Sequence[Sense | None] | None = None,
-    itself: Set[int] = frozenset(),
+    telling: Sequence[bool] | None = None,
 ) -> list[Rated]:
     """The hypotheses in falling order of their score.
 
     Those that should not be taken follow: first samples that were cut off at their limit, then retrieved ones that are
-    not relevant enough where no sense is known, then word-for-word repeats of an earlier utterance. With the words of
-    `itself` somebody speaks of himself.
+    not relevant enough where no sense is known, then word-for-word repeats of an earlier utterance. `telling` says
+    which tell of the chatbot without knowing what it is.
     """
     utterances = {tuple(utterance) for utterance in earlier}
     said = set().union(*(ngrams(utterance, config.no_repeat_ngram) for utterance in utterances))
     opinions = senses or [None] * len(hypotheses)
     rated = [
-        rate(hypothesis, config, fits, said, sense, hypothesis.is_own and not itself.isdisjoint(hypothesis.ids))
-        for hypothesis, fits, sense in zip(hypotheses, relevance, opinions, strict=True)
+        rate(hypothesis, config, fits, said, sense, tells)
+        for hypothesis, fits, sense, tells in zip(
+            hypotheses, relevance, opinions, telling or [False] * len(hypotheses), strict=True
+        )
     ]
 
     def order(one: Rated) -> tuple[bool, bool, bool, float]:
@@ -97,16 +106,16 @@ def rate(
     relevance: float = 0.0,
     said: Set[tuple[int, ...]] = frozenset(),
     sense: Sense | None = None,
-    is_of_itself: bool = False,
+    is_telling: bool = False,
 ) -> Rated:
     """How good a reply is among the candidates of one turn; `said` are the n-grams of earlier utterances.
 
-    `is_of_itself` tells whether the network says something of itself in it.
+    `is_telling` says whether it tells of the chatbot without knowing what it is.
     """
     repeated = repetition(hypothesis.ids, ngrams(hypothesis.ids, config.no_repeat_ngram), said)
     if sense is not None:
         gain = sense.sensible + config.specific_weight * sense.specific
-        loss = _SENSE_SCALE * config.repetition_weight * repeated + config.itself_margin * is_of_itself
+        loss = _SENSE_SCALE * config.repetition_weight * repeated + config.itself_margin * is_telling
         return Rated(hypothesis, gain - loss, relevance, repeated, sense)
     gain = hypothesis.normalised(config) + config.relevance_weight * relevance
     loss = config.repetition_weight * repeated + config.retrieved_margin * hypothesis.is_retrieved
@@ -142,6 +151,14 @@ def _senses(
         return [[None] * len(group) for group in groups]
     found = judge.judge(earlier, [[one.ids for one in group] if len(group) > 1 else [] for group in groups])
     return [senses or [None] * len(group) for senses, group in zip(found, groups, strict=True)]
+
+
+def _telling(judge: SenseJudge | None, group: Sequence[Hypothesis], earlier: Sequence[Sequence[int]]) -> list[bool]:
+    """Which hypotheses of the network's own speak of themselves, or answer a question about the chatbot."""
+    if judge is None:
+        return [False] * len(group)
+    is_asked = bool(earlier) and judge.asks_about_it(earlier[-1])
+    return [one.is_own and (is_asked or not judge.itself.isdisjoint(one.ids)) for one in group]
 
 
 def _relevance(model: Model, states: Tensor, groups: Sequence[Sequence[Hypothesis]]) -> list[list[float]]:
