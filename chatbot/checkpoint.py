@@ -22,7 +22,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from chatbot.choosing.network import Chooser
+from chatbot.choosing.asking import Asking
 from chatbot.choosing.plain import PlainReplies
 from chatbot.choosing.responses import OwnResponses, load_responses
 from chatbot.choosing.sense import SenseJudge
@@ -31,7 +31,7 @@ from chatbot.model import HRED, ModelConfig
 from chatbot.pools import Undrawn, leaving_no_pool
 from chatbot.shelf import CheckpointError, folder_of, identify
 from chatbot.state_map import StateMap, read_map
-from data.vocabulary import UNK, Vocabulary
+from data.vocabulary import Vocabulary
 
 _FORMAT = 2  # 1 knew one layer of cells only, and called its weights accordingly; it is still read
 _REQUIRED = ("config.json", "vocabulary.json", "model.safetensors")
@@ -74,7 +74,7 @@ def load_checkpoint(where: str | Path) -> Checkpoint:
         metrics = json.loads(metrics_file.read_text("utf-8")) if metrics_file.is_file() else {}
         state_map = read_map(folder, model.state_width)
         chooser = load_chooser(folder, vocabulary)
-        judge = None if chooser is None else _judge(chooser, vocabulary)
+        judge = None if chooser is None else SenseJudge(chooser, vocabulary.speech().marks, Asking(vocabulary))
         plain = None if chooser is None else PlainReplies(chooser, vocabulary)
         responses = load_responses(folder, vocabulary, plain)
     except (ValueError, KeyError, TypeError, OSError, RuntimeError, SafetensorError) as error:
@@ -100,17 +100,6 @@ def save_checkpoint(folder: Path, model: HRED, vocabulary: Vocabulary, metrics: 
             folder.rename(Path(scratch) / "replaced")
         fresh.rename(folder)
     return load_checkpoint(folder)
-
-
-def _judge(chooser: Chooser, vocabulary: Vocabulary) -> SenseJudge:
-    def ids(words: str) -> set[int]:
-        return {vocabulary.id_of(word) for word in words.split()} - {UNK}
-
-    itself, addressed = (
-        ids("I I'm I've I'd I'll my me mine myself we our us"),
-        ids("you you're your yours yourself u ur"),
-    )
-    return SenseJudge(chooser, vocabulary.speech().marks, itself, addressed, vocabulary.id_of("?"))
 
 
 def save_weights(weights: dict[str, Tensor], file: Path, metadata: dict[str, str] | None = None) -> None:

@@ -38,6 +38,7 @@ class DecodingConfig:
     relevance_weight: float = 0.0
     repetition_weight: float = 0.0
     itself_margin: float = 0.0  # by this much a reply in which the network speaks of itself must be better than others
+    recall_margin: float = 0.0  # this is added where a reply tells a fact that the person told and asks for
     specific_weight: float = 0.5  # of being specific beside being sensible, where the checkpoint has a chooser
     no_repeat_ngram: int = 3  # no n tokens in a row twice within a reply, nor one token twice running; 0 allows both
     closing_mark: bool = False  # where a reply would end without . ! or ? it gets the likeliest of them
@@ -94,6 +95,7 @@ DEFAULT = DecodingConfig(  # found by benchmarks/tune_decoding.py, the temperatu
     relevance_weight=0.5,
     repetition_weight=3.0,
     itself_margin=0.6,
+    recall_margin=0.4,
     closing_mark=True,
     min_tokens=3,
 )

@@ -16,6 +16,7 @@ from rich.console import Console
 from safetensors.numpy import load_file, save_file
 
 from chatbot.checkpoint import Checkpoint, load_checkpoint
+from chatbot.choosing.asking import Asking
 from chatbot.choosing.facts import Facts
 from chatbot.choosing.network import TURNS, Chooser, ChooserConfig, ask
 from chatbot.choosing.plain import PLAIN, PlainReplies
@@ -133,14 +134,37 @@ def test_replies_given_before_are_no_part_of_the_dialogue_and_are_not_given_agai
     assert second != first
 
 
-def test_what_the_network_answers_to_a_question_about_the_chatbot_is_trusted_less() -> None:
-    model = tiny_model(SIZE)
-    own, written = Hypothesis((5, 6)), Hypothesis((7, 8), source="written")
-    judge = SenseJudge(tiny_chooser(), (), itself={20}, addressed={21}, question=22)
-    doubting = replace(DEFAULT, itself_margin=9.0)
-    for said, is_about_it in (((21, 22), True), ((21, 23), False), ((24, 22), False)):
-        rated = ranked(model, model.initial_state(1), [[own, written]], [doubting], [[said]], judge)[0]
-        assert (next(one for one in rated if one.hypothesis == own).score < -5) is is_about_it
+def gains_of(words: str, earlier: Sequence[str], replies: Sequence[Hypothesis | str]) -> list[float]:
+    """By how much the scores of replies differ from what they are without a margin."""
+    vocabulary = words_of(words)
+    judge = SenseJudge(tiny_chooser(len(vocabulary)), (), Asking(vocabulary))
+    group = [one if isinstance(one, Hypothesis) else Hypothesis(tuple(vocabulary.encode(one))) for one in replies]
+    said, model = [vocabulary.encode(text) for text in earlier], tiny_model(len(vocabulary))
+    scores = []
+    for decoding in (
+        replace(DEFAULT, itself_margin=0.0, recall_margin=0.0),
+        replace(DEFAULT, itself_margin=7.0, recall_margin=3.0),
+    ):
+        rated = ranked(model, model.initial_state(1), [group], [decoding], [said], judge)[0]
+        scores.append({one.hypothesis: one.score for one in rated})
+    return [round(scores[1][one] - scores[0][one], 3) for one in group]
+
+
+WORDS = "are you married ? yes no I am so is it it's what my name Anna your we live in London town"
+
+
+def test_what_the_network_says_of_the_chatbot_is_trusted_less() -> None:
+    assert gains_of(WORDS, ["are you married?"], ["yes", "no"]) == [-7, -7]
+    assert gains_of(WORDS, ["is it so?"], ["yes", "I am"]) == [0, -7]
+    vocabulary = words_of(WORDS)
+    written = [Hypothesis(tuple(vocabulary.encode(text)), source="written") for text in ("yes", "no")]
+    assert gains_of(WORDS, ["are you married?"], written) == [0, 0]
+
+
+def test_a_reply_gains_by_telling_the_fact_that_is_asked_for() -> None:
+    told = ["I live in London", "yes", "what town is my town?"]
+    assert gains_of(WORDS, told, ["your town is London", "it's so"]) == [3, 0]
+    assert gains_of(WORDS, [*told[:2], "yes"], ["your town is London", "it's so"]) == [0, 0]
 
 
 def test_what_was_said_before_is_not_said_again_however_sensible() -> None:

@@ -25,6 +25,12 @@ _CALLING = ("called", "named", "name", "names")
 _NEAR, _SHORT = 2, 2  # tokens between such a word and the name; tokens of an answer that is little more than a name
 _RARE_FROM = 500  # ids are in the order of how frequent words are, and the most frequent are no names
 _ANIMALS = "dog cat rabbit hamster horse parrot bird goldfish turtle puppy kitten"
+# Of whom or what a fact is told: "Your son is called Max" is no answer to a question for the cat's name.
+_BEARERS = (
+    f"{_ANIMALS} fish pet son daughter wife husband sister brother mother mum mom father dad parents child children "
+    "kids baby boy girl grandson granddaughter grandmother grandma grandfather grandpa aunt uncle cousin boyfriend "
+    "girlfriend friend friends boss neighbor neighbour car boat shop street house"
+)
 
 Utterance = tuple[int, ...]
 
@@ -38,6 +44,7 @@ class Facts:
         digits = (place for place, token in enumerate(vocabulary.tokens) if token.strip(JOINER).isdigit())
         self._kinds |= dict.fromkeys(digits, "number")
         self._kinds.pop(UNK, None)
+        self._bearers = {vocabulary.id_of(word) for word in _BEARERS.split()} - {UNK}
         self._calling = {vocabulary.id_of(word) for word in _CALLING} - {UNK}
 
     def told(self, response: Utterance, earlier: Iterable[Sequence[int]], rare: Set[int]) -> tuple[bool, ...]:
@@ -68,6 +75,14 @@ class Facts:
                 return None
             new[token] = other
         return tuple(new.get(token, token) if is_told else token for token, is_told in zip(response, told, strict=True))
+
+    def suits(self, response: Utterance, told: Sequence[bool], earlier: Sequence[Sequence[int]]) -> bool:
+        """Whether a response that tells a fact tells it of somebody of whom the last utterance speaks, or, where that
+        names nobody, of whom they spoke before."""
+        if not any(told):
+            return True
+        asked = self._bearers.intersection(earlier[-1])
+        return self._bearers.intersection(response) <= (asked or set(chain.from_iterable(earlier)))
 
     def _alike(self, token: int, known: Mapping[int, str]) -> Iterator[int]:
         kind = self._kinds.get(token)

@@ -1,10 +1,11 @@
 """What a chooser thinks of candidates: whether each makes sense as the next utterance, and whether it is specific."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
 
+from chatbot.choosing.asking import Asking
 from chatbot.choosing.network import Chooser, ask
 
 _AT_ONCE = 512  # candidates that are compared at once
@@ -18,23 +19,10 @@ class Sense(NamedTuple):
 
 
 class SenseJudge:
-    def __init__(
-        self,
-        chooser: Chooser,
-        marks: Sequence[int],
-        itself: Collection[int] = (),
-        addressed: Collection[int] = (),
-        question: int | None = None,
-    ) -> None:
-        """`marks` are the tokens that end a sentence, `itself` those with which a speaker speaks of themselves,
-        `addressed` those that address the other one, `question` the question mark."""
+    def __init__(self, chooser: Chooser, marks: Sequence[int], asking: Asking | None = None) -> None:
+        """`marks` are the tokens that end a sentence; `asking` tells what a question is about."""
         self._chooser = chooser.eval()
-        self.marks, self.itself = frozenset(marks), frozenset(itself)
-        self._addressed, self._question = frozenset(addressed), question
-
-    def asks_about_it(self, utterance: Sequence[int]) -> bool:
-        """Whether an utterance is a question that addresses the chatbot."""
-        return self._question in utterance and not self._addressed.isdisjoint(utterance)
+        self.marks, self.asking = frozenset(marks), asking
 
     @torch.inference_mode()
     def judge(

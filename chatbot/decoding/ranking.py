@@ -25,7 +25,8 @@ class Rated(NamedTuple):
     log-probabilities stay comparable. Where a chooser judges the candidates, its opinion takes the place of all but
     repetition:
 
-        p(sensible) + w' p(specific)  -  v' repetition(y)  -  m', if the network decoded y and y tells of the chatbot
+        p(sensible) + w' p(specific)  -  v' repetition(y)
+            -  m', if the network decoded y and y tells of the chatbot  +  r, if y tells a fact that was asked for
 
     for of what the chatbot is, the network knows nothing: it has learned from people, and says that it has children.
     """
@@ -58,13 +59,10 @@ def ranked(
     senses = _senses(judge, groups, earlier)
     relevance = _relevance(model, states, groups) if judge is None else [[0.0] * len(group) for group in groups]
     said = [[*context, *given] for context, given in zip(earlier, beside or [[]] * len(earlier), strict=True)]
-    telling = [_telling(judge, group, context) for group, context in zip(groups, earlier, strict=True)]
-    return [
-        best_first(group, config, scores, utterances, opinions, own)
-        for group, config, scores, utterances, opinions, own in zip(
-            groups, configs, relevance, said, senses, telling, strict=True
-        )
+    gains = [
+        _gains(judge, group, config, context) for group, config, context in zip(groups, configs, earlier, strict=True)
     ]
+    return [best_first(*of_one) for of_one in zip(groups, configs, relevance, said, senses, gains, strict=True)]
 
 
 def best_first(
@@ -73,21 +71,21 @@ def best_first(
     relevance: Sequence[float],
     earlier: Sequence[Sequence[int]] = (),
     senses: Sequence[Sense | None] | None = None,
-    telling: Sequence[bool] | None = None,
+    gains: Sequence[float] | None = None,
 ) -> list[Rated]:
     """The hypotheses in falling order of their score.
 
     Those that should not be taken follow: first samples that were cut off at their limit, then retrieved ones that are
-    not relevant enough where no sense is known, then word-for-word repeats of an earlier utterance. `telling` says
-    which tell of the chatbot without knowing what it is.
+    not relevant enough where no sense is known, then word-for-word repeats of an earlier utterance. `gains` are
+    added to the scores of hypotheses whose sense is known.
     """
     utterances = {tuple(utterance) for utterance in earlier}
     said = set().union(*(ngrams(utterance, config.no_repeat_ngram) for utterance in utterances))
     opinions = senses or [None] * len(hypotheses)
     rated = [
-        rate(hypothesis, config, fits, said, sense, tells)
-        for hypothesis, fits, sense, tells in zip(
-            hypotheses, relevance, opinions, telling or [False] * len(hypotheses), strict=True
+        rate(hypothesis, config, fits, said, sense, gain)
+        for hypothesis, fits, sense, gain in zip(
+            hypotheses, relevance, opinions, gains or [0.0] * len(hypotheses), strict=True
         )
     ]
 
@@ -106,16 +104,16 @@ def rate(
     relevance: float = 0.0,
     said: Set[tuple[int, ...]] = frozenset(),
     sense: Sense | None = None,
-    is_telling: bool = False,
+    added: float = 0.0,
 ) -> Rated:
     """How good a reply is among the candidates of one turn; `said` are the n-grams of earlier utterances.
 
-    `is_telling` says whether it tells of the chatbot without knowing what it is.
+    `added` is what `_gains` found, and counts where its sense is known.
     """
     repeated = repetition(hypothesis.ids, ngrams(hypothesis.ids, config.no_repeat_ngram), said)
     if sense is not None:
-        gain = sense.sensible + config.specific_weight * sense.specific
-        loss = _SENSE_SCALE * config.repetition_weight * repeated + config.itself_margin * is_telling
+        gain = sense.sensible + config.specific_weight * sense.specific + added
+        loss = _SENSE_SCALE * config.repetition_weight * repeated
         return Rated(hypothesis, gain - loss, relevance, repeated, sense)
     gain = hypothesis.normalised(config) + config.relevance_weight * relevance
     loss = config.repetition_weight * repeated + config.retrieved_margin * hypothesis.is_retrieved
@@ -153,12 +151,19 @@ def _senses(
     return [senses or [None] * len(group) for senses, group in zip(found, groups, strict=True)]
 
 
-def _telling(judge: SenseJudge | None, group: Sequence[Hypothesis], earlier: Sequence[Sequence[int]]) -> list[bool]:
-    """Which hypotheses of the network's own speak of themselves, or answer a question about the chatbot."""
-    if judge is None:
-        return [False] * len(group)
-    is_asked = bool(earlier) and judge.asks_about_it(earlier[-1])
-    return [one.is_own and (is_asked or not judge.itself.isdisjoint(one.ids)) for one in group]
+def _gains(
+    judge: SenseJudge | None, group: Sequence[Hypothesis], config: DecodingConfig, earlier: Sequence[Sequence[int]]
+) -> list[float]:
+    """What is added to the scores of hypotheses for what they tell of the chatbot, or of the person."""
+    if judge is None or judge.asking is None:
+        return [0.0] * len(group)
+    asking, facts = judge.asking, judge.asking.facts_asked_for(earlier)
+    is_asked = bool(earlier) and asking.is_about_listener(earlier[-1])
+    return [
+        config.recall_margin * (not facts.isdisjoint(one.ids))
+        - config.itself_margin * (one.is_own and (is_asked or asking.speaks_of_itself(one.ids)))
+        for one in group
+    ]
 
 
 def _relevance(model: Model, states: Tensor, groups: Sequence[Sequence[Hypothesis]]) -> list[list[float]]:
