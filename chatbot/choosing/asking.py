@@ -4,6 +4,7 @@ from collections.abc import Sequence, Set
 from itertools import chain
 
 from chatbot.choosing.facts import Facts
+from data.tokenizer import JOINER
 from data.vocabulary import UNK, Vocabulary
 
 _SPEAKER = "I I'm I've I'd I'll my me mine myself we our us"
@@ -16,7 +17,7 @@ class Asking:
             return {vocabulary.id_of(word) for word in words.split()} - {UNK}
 
         self._speaker, self._listener = ids(_SPEAKER), ids(_LISTENER)
-        self._question = vocabulary.id_of("?")
+        self._questions = ids(f"? {JOINER}?")
         self._facts = Facts(vocabulary)
 
     def speaks_of_itself(self, ids: Sequence[int]) -> bool:
@@ -25,12 +26,12 @@ class Asking:
 
     def is_about_listener(self, utterance: Sequence[int]) -> bool:
         """Whether an utterance is a question that addresses the listener: "Are you married?"."""
-        return self._question in utterance and not self._listener.isdisjoint(utterance)
+        return not self._questions.isdisjoint(utterance) and not self._listener.isdisjoint(utterance)
 
     def facts_asked_for(self, earlier: Sequence[Sequence[int]]) -> Set[int]:
         """The names, towns, jobs, colours, animals and numbers that a person has told in a dialogue, where the last
         utterance asks for what is theirs ("What is my name?"); no tokens elsewhere."""
-        if not earlier or self._question not in earlier[-1] or self._speaker.isdisjoint(earlier[-1]):
+        if not earlier or self._questions.isdisjoint(earlier[-1]) or self._speaker.isdisjoint(earlier[-1]):
             return frozenset()
         asked = set(chain(earlier[-1]))
         return {token for token, kind in self._facts.known(earlier).items() if kind and token not in asked}

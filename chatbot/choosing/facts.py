@@ -7,8 +7,9 @@ may be the chatbot's own: "I like the blue sea."
 
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
-from itertools import chain
+from itertools import chain, pairwise
 
+from chatbot.decoding.reuse import names_of
 from data.kinds import KINDS
 from data.tokenizer import JOINER
 from data.vocabulary import UNK, Vocabulary
@@ -21,6 +22,7 @@ _LIKE = {
     "colour": ("colors", "coats"),
     "number": ("small_numbers", "middle_numbers", "large_numbers"),
 }
+_BEFORE_TOWN = ("in", "from", "to", "near")
 _CALLING = ("called", "named", "name", "names")
 _NEAR, _SHORT = 2, 2  # tokens between such a word and the name; tokens of an answer that is little more than a name
 _RARE_FROM = 500  # ids are in the order of how frequent words are, and the most frequent are no names
@@ -45,6 +47,9 @@ class Facts:
         self._kinds |= dict.fromkeys(digits, "number")
         self._kinds.pop(UNK, None)
         self._bearers = {vocabulary.id_of(word) for word in _BEARERS.split()} - {UNK}
+        self._pets = {vocabulary.id_of(word) for word in ("pet", "pets")} - {UNK}
+        self._before_town = {vocabulary.id_of(word) for word in _BEFORE_TOWN} - {UNK}
+        self._is_name = names_of(vocabulary)
         self._calling = {vocabulary.id_of(word) for word in _CALLING} - {UNK}
 
     def told(self, response: Utterance, earlier: Iterable[Sequence[int]], rare: Set[int]) -> tuple[bool, ...]:
@@ -56,11 +61,14 @@ class Facts:
         """The words that a person has said in a dialogue whose last utterance is theirs, the last one first, each with
         its kind; "" of those that have none.
 
-        Whatever they say that somebody is called is a name, be it "Biscuit".
+        Whatever they say that somebody is called is a name, be it "Biscuit", and a name after "in" or "from" is a town.
         """
-        names = set(self._named(earlier))
+        names, towns = set(self._named(earlier)), set(self._visited(earlier))
         theirs = chain.from_iterable(reversed(one) for one in earlier[::-2])
-        return {token: "name" if token in names else self._kinds.get(token, "") for token in theirs}
+        return {
+            token: "name" if token in names else self._kinds.get(token, "town" if token in towns else "")
+            for token in theirs
+        }
 
     def put_in(self, response: Utterance, told: Sequence[bool], known: Mapping[int, str]) -> Utterance | None:
         """A response with the facts of another dialogue: those of its words that were `told` are replaced by words of
@@ -82,7 +90,16 @@ class Facts:
         if not any(told):
             return True
         asked = self._bearers.intersection(earlier[-1])
-        return self._bearers.intersection(response) <= (asked or set(chain.from_iterable(earlier)))
+        if not asked or asked & self._pets:  # "my pet" may be any of those that were spoken of
+            asked = asked.union(chain.from_iterable(earlier))
+        return self._bearers.intersection(response) <= asked
+
+    def _visited(self, earlier: Sequence[Sequence[int]]) -> Iterator[int]:
+        """Names of a person after words that tell of a place."""
+        for theirs in earlier[::-2]:
+            for before, token in pairwise(theirs):
+                if before in self._before_town and self._is_name[token]:
+                    yield token
 
     def _alike(self, token: int, known: Mapping[int, str]) -> Iterator[int]:
         kind = self._kinds.get(token)
