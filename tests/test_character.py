@@ -74,7 +74,7 @@ def test_an_echo_is_wrong_and_a_short_greeting_back_is_none():
 
 
 def test_the_fixed_answer_to_a_danger_is_wrong():
-    fixed = answer("suicide", "Tell me something about yourself.", "your local emergency number")
+    fixed = answer("suicide", "Tell me something about yourself.", "Robin", "your local emergency number")
     assert of("identity").fault(fixed) == "the fixed answer to suicide"
 
 
