@@ -1,4 +1,4 @@
-"""Addresses of databases and the like, as they may be told to anybody."""
+"""Addresses of databases and servers without the passwords in them."""
 
 import re
 

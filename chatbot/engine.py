@@ -119,7 +119,7 @@ class _Turn:
         return self.live.is_done or self.ticket.stopped
 
     def named(self, text: str, is_whole: bool = True) -> str:
-        """What the network says, in the names that people know."""
+        """Return a text of the network with the chatbot's name of today in place of the network's."""
         return self.renaming.to_people(text, is_whole) if self.renaming else text
 
 

@@ -470,8 +470,8 @@ class History:
     def empty_log(self) -> None:
         """Bring SQLite's write-ahead log into its tables, where what was erased is overwritten, and empty it.
 
-        Somebody who reads meanwhile keeps the log as it is: after a second it is tried again beside all else, until it
-        is done. What was not done when a server ended is done when the next one starts.
+        The log cannot be emptied while it is being read. A thread then tries again each second until it succeeds, and a
+        server that starts empties the log that an earlier one left.
         """
         if self._commits is None or self._is_emptied(1_000):
             return

@@ -17,7 +17,7 @@ from data.errors import UserError, printable, told_to_user
 if TYPE_CHECKING:
     from chatbot.history import History
 
-EMPTYING_SECONDS = 30  # in which readers may get out of the way of what is erased
+EMPTYING_SECONDS = 30  # to wait for readers of the database to end, so that erased text can leave its log
 
 _database = click.option(
     "--database", envvar="CHATBOT_DATABASE", metavar="URL", help="Where the history is kept (sqlite:///var/chatbot.db)."

@@ -13,7 +13,7 @@ def home() -> Path:
 
 @contextmanager
 def private_files() -> Iterator[None]:
-    """What is made meanwhile is only its owner's to read: it holds what people said."""
+    """Make files that only their owner can read, because they hold conversations."""
     before = os.umask(0o077)
     try:
         yield

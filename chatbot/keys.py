@@ -70,7 +70,7 @@ class Keys:
             key.revoked_at = key.revoked_at or now()
 
     def is_proven(self, key: str) -> bool:
-        """Whether it was verified before, which then costs nothing any more."""
+        """Tell whether this key was verified before, so that verifying it again is cheap."""
         return _digest(key) in self._proven
 
     def verify(self, key: str) -> str | None:

@@ -1,8 +1,8 @@
-"""What the chatbot is called, and the help that it names.
+"""The chatbot's name, and the help that it names.
 
-Its conversations were written for a chatbot called Robin. Under another name the network still reads and says "Robin",
-and a `Renaming` stands between it and people, for one dialogue. The network reads another name for another Robin, of
-whom people speak, too: so the chatbot alone is renamed, and not a person who is called Robin.
+The shipped network learned from conversations of a chatbot called Robin. If the owner chooses another name, a
+`Renaming` replaces that name by "Robin" in texts for the network, and "Robin" by that name in texts for people. If a
+person called Robin is mentioned, the network reads a third name for that person: only the chatbot is renamed.
 """
 
 import unicodedata
@@ -66,8 +66,10 @@ class Renaming:
         return replace(request, utterance=self._heard(request.utterance), context=context, beside=beside)
 
     def to_people(self, text: str, is_whole: bool = True) -> str:
-        """What the network says, in the names that people know. Of a text that may go on, the last word is left out: it
-        may go on as well."""
+        """Return a text of the network with the names that people know.
+
+        The last word of a text that is not whole is left out, because it may still grow.
+        """
         said, sure = _names(OWN_NAME, False, self.other), text if is_whole else _LAST.sub("", text)
         return said.sub(lambda found: self.name if found["own"] else OWN_NAME, sure)
 
@@ -77,7 +79,7 @@ class Renaming:
 
 
 def renaming_for(name: str, request: ReplyRequest, vocabulary: Vocabulary) -> Renaming:
-    """How the chatbot, called `name`, and another Robin are renamed in the dialogue of a request."""
+    """Return the renaming of the chatbot, called `name`, and of another Robin in the dialogue of a request."""
     texts = [_normal(text) for text in (*request.context, *request.beside, request.utterance)]
     is_word = " " not in name and vocabulary.decode(vocabulary.encode(f"I {name}")) == f"I {name.lower()}"
     robins = _names(name, is_word, OWN_NAME)

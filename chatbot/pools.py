@@ -27,7 +27,7 @@ def leaving_no_pool(work: Callable[Parameters, Result]) -> Callable[Parameters, 
 
 
 class Undrawn(TorchFunctionMode):
-    """Lets no weight be drawn: they are replaced anyway, and to draw them torch would load its compiler, 75 MB."""
+    """Skip the random initial values of weights: they are replaced, and torch would load 75 MB more for them."""
 
     def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if getattr(function, "__name__", "") in ("normal_", "uniform_"):

@@ -234,7 +234,7 @@ def _is_hidden(path: PurePath) -> bool:
 
 
 def _contents(name: str, stream: Any, unpacking: _Unpacking, layers: int) -> Iterator[tuple[str, IO[bytes]]]:
-    """What a layer of packing holds; where there is none, the stream itself."""
+    """Return the streams that a layer of packing holds, or the stream itself where there is none."""
     suffix = Path(name).suffix.lower()
     if suffix not in {*_COMPRESSED, *_ARCHIVES}:
         yield name, stream

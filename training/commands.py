@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 @contextmanager
 def _resumable(command: str) -> Iterator[None]:
-    """Tell the user of a fault in a sentence, and after Ctrl-C by which command the work goes on."""
+    """Tell the user of a fault in a sentence, and after Ctrl-C which command continues the work."""
     try:
         with told_to_user(ValueError):
             yield

@@ -294,7 +294,7 @@ def _run_folder(runs: Path, plan: dict[str, Any], console: Console) -> Path:
             console.print(told, soft_wrap=True)
         remove(folder)
     folder = runs / str(uuid.uuid4())
-    folder.mkdir(mode=0o700)  # what people said is nobody else's business
+    folder.mkdir(mode=0o700)  # only its owner may read what people said
     _write_json(folder / "run.json", {"plan": plan})
     return folder
 

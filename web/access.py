@@ -29,9 +29,9 @@ log = structlog.get_logger()
 
 
 def lets_in(origin: str, host: str, listed: Collection[str], is_secure: bool = False) -> bool:
-    """Whether a page of this origin may ask the server at `host`: one of its own, or of a site that is listed.
+    """Tell whether a page of this origin may ask the server at `host`: its own page, or one of a listed site.
 
-    Anybody on the way can change a page that comes by http: it may not ask a server that is reached by https.
+    A page that came by http may have been changed on the way, so it may not ask a server that is reached by https.
     """
     if origin in listed:
         return True
@@ -123,7 +123,7 @@ class Access:
         return Admitted(user_id, new_token, key_id)
 
     def known(self, token: str) -> Admitted:
-        """Who has this token. Raises ProtocolError where nobody has, or where the key they came by was revoked."""
+        """Return the user with this token. Raises ProtocolError where there is none, or where their key was revoked."""
         user_id = self._history.user_of(token)
         if user_id is None:
             raise ProtocolError(

@@ -145,9 +145,9 @@ class Events:
             self.metrics.connections.set(len(self._users))
 
     def become(self, sid: str, token: str) -> str:
-        """From now on the connection is that of the user with this token, whoever it was opened by -> the user's id.
+        """Make a connection that of the user with this token, and return the user's id.
 
-        It is counted as another connection from this address. Raises ProtocolError.
+        It counts as another connection from this address. Raises ProtocolError where the token is not valid.
         """
         self.rates.connection(request.remote_addr or "")
         admitted = self.access.known(token)

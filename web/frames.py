@@ -1,7 +1,7 @@
-"""Websockets with bounds: a message may have so many bytes, and so much may wait to be handled.
+"""Websockets that limit the size of a message, and the messages that wait to be handled.
 
-simple-websocket puts together the fragments of a message for as long as they come, and reads further messages while the
-first is handled: anybody could fill the memory.
+simple-websocket joins the fragments of a message without a limit, and reads further messages while the first one is
+handled. One client could fill the memory.
 """
 
 import threading
@@ -40,14 +40,14 @@ class BoundedWebsocket(simple_websocket.Server):
         return message
 
     def _handle_events(self) -> bool:
-        goes_on: bool = super()._handle_events()
-        while goes_on and self.connected and self._is_full():
+        is_open: bool = super()._handle_events()
+        while is_open and self.connected and self._is_full():
             self._taken.wait(1)
             self._taken.clear()
-        if not goes_on:  # told once that is known: whoever waits for a message looks no second time
+        if not is_open:  # set before the event, because `receive` looks at it once
             self.connected = False
             self.event.set()
-        return goes_on
+        return is_open
 
     def _is_full(self) -> bool:
         waiting = self.input_buffer.copy()
@@ -55,7 +55,7 @@ class BoundedWebsocket(simple_websocket.Server):
 
 
 class BoundedWebsockets(SimpleWebSocketWSGI):
-    """What Engine.IO opens its websockets with."""
+    """Opens the websockets of Engine.IO."""
 
     def __init__(self, handler: Any, server: Any) -> None:
         super().__init__(handler, server, max_message_size=server.max_http_buffer_size)

@@ -42,7 +42,7 @@ class HeadsFirstWorker(ThreadWorker):
             self._drop_longest_awaited()
 
     def accept(self, listener: socket.socket) -> None:
-        """As gunicorn does, which would end where no file may be opened any more."""
+        """Accept a connection; without this, gunicorn's worker would end where no more files may be opened."""
         try:
             super().accept(listener)
         except OSError as error:
@@ -50,7 +50,7 @@ class HeadsFirstWorker(ThreadWorker):
                 raise
             self.murder_keepalived(force=True)
             self._drop_longest_awaited()
-            time.sleep(0.01)  # nothing else may be had before somebody leaves
+            time.sleep(0.01)  # until a connection ends and its file is free
 
     def _drop_longest_awaited(self) -> None:
         if self.pending_conns:
@@ -95,7 +95,7 @@ class HeadsFirstWorker(ThreadWorker):
 
 
 def _is_unread(request: Any) -> bool:
-    """Whether some of its body has not been read: then the connection ends, and the answer has to say so."""
+    """Tell whether a part of its body was not read. The connection then ends, and the answer has to say so."""
     reader = request.body.reader
     return bool(reader.length if hasattr(reader, "length") else getattr(reader, "parser", None))
 

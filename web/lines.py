@@ -58,8 +58,8 @@ class Lines:
         return [line for line in self._open() if line not in known]
 
     def _handle_request(self, environ: dict[str, Any], start_response: Any) -> Any:
-        """As Engine.IO does, which forgets to close a line where a frame is not even a packet, and answers 500 to a
-        request that it cannot read."""
+        """Handle a request as Engine.IO does, but close the line after a frame that is no packet, and answer 400, not
+        500, to a request that cannot be read."""
         try:
             return self._handle(environ, start_response)
         except HandshakeError:

@@ -245,7 +245,7 @@ def _is_storable(text: str) -> bool:
 
 
 class SessionRequest(Lenient):
-    """Of a widget made for Rasa; answered with `session_confirm`. What is no session id of ours is as none."""
+    """Of a widget made for Rasa; answered with `session_confirm`. Another server's session id counts as none."""
 
     session_id: Annotated[
         str | None, BeforeValidator(lambda given: given if isinstance(given, str) and _is_storable(given) else None)
@@ -280,7 +280,7 @@ class AnsweringModel(Sent):
 
 
 class Ready(Sent):
-    """Sent once after connecting; `name` is what the chatbot is called, `token` comes only to whoever had none."""
+    """Sent once after connecting; `name` is the chatbot's name; `token` is sent only to a new user."""
 
     user_id: Id
     token: str | None = None
@@ -451,7 +451,7 @@ class MessageAccepted(Done):
 
 
 class MessageTaken(Done):
-    """As MessageAccepted; with nothing where a widget's message waits for the reply before, or was a payload."""
+    """MessageAccepted, or nothing where a widget's message waits for an earlier reply, or was a payload."""
 
     message_id: Id | None = None
     reply_id: Id | None = None

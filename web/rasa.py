@@ -22,7 +22,7 @@ from web.events import Answer, Events
 from web.protocol import MessageSend, ProtocolError, SessionRequest, UserUttered
 
 MOST_WAITING = 5  # messages of a widget that wait for the reply before
-_PAYLOAD = re.compile(r"/[\w./+-]+(?:\{.*\})?", re.DOTALL)  # what a widget's button means to Rasa, and nobody says
+_PAYLOAD = re.compile(r"/[\w./+-]+(?:\{.*\})?", re.DOTALL)  # sent by a widget's button, and not meant as speech
 
 
 class RasaChannel:

@@ -1,5 +1,5 @@
-"""What somebody may ask of a worker in a minute (connections, messages, tokens, changes, searches, wrong keys) and at
-once."""
+"""Limits of a user and of an address: connections, messages, tokens, changes, searches and wrong keys in a minute, and
+replies at once."""
 
 import threading
 import time
@@ -84,7 +84,7 @@ class Rates:
         _hit(self._counting, self._tokens, who, "Too many words in a minute; wait a little.", cost)
 
     def change(self, user_id: str) -> None:
-        """Something other than a message is to be stored."""
+        """Count a change that is stored and is not a message."""
         _hit(self._moving, self._changes, user_id, "Too many changes in a minute; wait a little.")
 
     def search(self, user_id: str) -> None:

@@ -170,7 +170,7 @@ class _Server(BaseApplication):
 
 
 def _most_files(wanted: int) -> int:
-    """How many files a process may have open: so many as are wanted, where the system allows it."""
+    """Raise the number of files that a process may have open to `wanted`, or as far as the system allows; return it."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft == resource.RLIM_INFINITY or soft >= wanted:
         return wanted

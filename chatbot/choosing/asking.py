@@ -1,7 +1,6 @@
-"""What a question is about: the chatbot, of which the network knows nothing, or facts that a person has told."""
+"""Questions about the chatbot, which the network cannot answer, and questions about facts that a person has told."""
 
 from collections.abc import Sequence, Set
-from itertools import chain
 
 from chatbot.choosing.facts import Facts
 from data.tokenizer import JOINER
@@ -21,17 +20,19 @@ class Asking:
         self._facts = Facts(vocabulary)
 
     def speaks_of_itself(self, ids: Sequence[int]) -> bool:
-        """Whether the speaker of an utterance speaks of themselves."""
+        """Tell whether an utterance holds "I", "my" or another word for its speaker."""
         return not self._speaker.isdisjoint(ids)
 
     def is_about_listener(self, utterance: Sequence[int]) -> bool:
-        """Whether an utterance is a question that addresses the listener: "Are you married?"."""
+        """Tell whether an utterance is a question that holds "you" or "your": "Are you married?"."""
         return not self._questions.isdisjoint(utterance) and not self._listener.isdisjoint(utterance)
 
     def facts_asked_for(self, earlier: Sequence[Sequence[int]]) -> Set[int]:
-        """The names, towns, jobs, colours, animals and numbers that a person has told in a dialogue, where the last
-        utterance asks for what is theirs ("What is my name?"); no tokens elsewhere."""
+        """Return the names, towns, jobs, colours, animals and numbers that a person has said before in a dialogue.
+
+        None are returned unless the last utterance is a question with "my" or "I" in it: "What is my name?".
+        """
         if not earlier or self._questions.isdisjoint(earlier[-1]) or self._speaker.isdisjoint(earlier[-1]):
             return frozenset()
-        asked = set(chain(earlier[-1]))
+        asked = set(earlier[-1])
         return {token for token, kind in self._facts.known(earlier).items() if kind and token not in asked}

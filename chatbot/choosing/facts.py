@@ -27,7 +27,7 @@ _CALLING = ("called", "named", "name", "names")
 _NEAR, _SHORT = 2, 2  # tokens between such a word and the name; tokens of an answer that is little more than a name
 _RARE_FROM = 500  # ids are in the order of how frequent words are, and the most frequent are no names
 _ANIMALS = "dog cat rabbit hamster horse parrot bird goldfish turtle puppy kitten"
-# Of whom or what a fact is told: "Your son is called Max" is no answer to a question for the cat's name.
+# Facts are told of these: "Your son is called Max" does not answer the question for the cat's name.
 _BEARERS = (
     f"{_ANIMALS} fish pet son daughter wife husband sister brother mother mum mom father dad parents child children "
     "kids baby boy girl grandson granddaughter grandmother grandma grandfather grandpa aunt uncle cousin boyfriend "
@@ -61,7 +61,7 @@ class Facts:
         """The words that a person has said in a dialogue whose last utterance is theirs, the last one first, each with
         its kind; "" of those that have none.
 
-        Whatever they say that somebody is called is a name, be it "Biscuit", and a name after "in" or "from" is a town.
+        A word after "called" or "name is" is a name, even "Biscuit"; a name after "in" or "from" is a town.
         """
         names, towns = set(self._named(earlier)), set(self._visited(earlier))
         theirs = chain.from_iterable(reversed(one) for one in earlier[::-2])
@@ -85,8 +85,10 @@ class Facts:
         return tuple(new.get(token, token) if is_told else token for token, is_told in zip(response, told, strict=True))
 
     def suits(self, response: Utterance, told: Sequence[bool], earlier: Sequence[Sequence[int]]) -> bool:
-        """Whether a response that tells a fact tells it of somebody of whom the last utterance speaks, or, where that
-        names nobody, of whom they spoke before."""
+        """Tell whether the people, animals and things in a response that tells a fact are those of the last utterance.
+
+        Where that utterance holds none ("What is her name?"), or "pet", those of the whole dialogue count as well.
+        """
         if not any(told):
             return True
         asked = self._bearers.intersection(earlier[-1])
@@ -95,7 +97,7 @@ class Facts:
         return self._bearers.intersection(response) <= asked
 
     def _visited(self, earlier: Sequence[Sequence[int]]) -> Iterator[int]:
-        """Names of a person after words that tell of a place."""
+        """Find names that a person said after a word for a place, such as "in"."""
         for theirs in earlier[::-2]:
             for before, token in pairwise(theirs):
                 if before in self._before_town and self._is_name[token]:

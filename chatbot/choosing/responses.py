@@ -84,9 +84,11 @@ class OwnResponses:
             self._postings = _index([self._features(one.asked, one.before) for one in self._exchanges])
 
     def find(self, states: Tensor, earlier: Sequence[Sequence[Sequence[int]]], count: int) -> list[list[Utterance]]:
-        """Return up to `count` different responses to the last of each dialogue's `earlier` utterances, the likest
-        first, the first sentences that were most often said to utterances like it ("I'm sorry.", "How nice!"), and up
-        to `count` plain replies."""
+        """Return replies to the last of each dialogue's `earlier` utterances.
+
+        They are up to `count` responses, those to the most similar utterances first; the first sentences that were said
+        most often to similar utterances ("I'm sorry.", "How nice!"); and up to `count` plain replies.
+        """
         plain = [[] for _ in earlier] if self._plain is None else self._plain.find(earlier, count)
         return [
             list(dict.fromkeys([*self._find(utterances, count), *replies]))

@@ -20,7 +20,7 @@ class Sense(NamedTuple):
 
 class SenseJudge:
     def __init__(self, chooser: Chooser, marks: Sequence[int], asking: Asking | None = None) -> None:
-        """`marks` are the tokens that end a sentence; `asking` tells what a question is about."""
+        """`marks` are the tokens that end a sentence; `asking` recognises questions."""
         self._chooser = chooser.eval()
         self.marks, self.asking = frozenset(marks), asking
 

@@ -108,7 +108,7 @@ def rate(
 ) -> Rated:
     """How good a reply is among the candidates of one turn; `said` are the n-grams of earlier utterances.
 
-    `added` is what `_gains` found, and counts where its sense is known.
+    `added` is a number from `_gains`; it counts where its sense is known.
     """
     repeated = repetition(hypothesis.ids, ngrams(hypothesis.ids, config.no_repeat_ngram), said)
     if sense is not None:
@@ -154,7 +154,8 @@ def _senses(
 def _gains(
     judge: SenseJudge | None, group: Sequence[Hypothesis], config: DecodingConfig, earlier: Sequence[Sequence[int]]
 ) -> list[float]:
-    """What is added to the scores of hypotheses for what they tell of the chatbot, or of the person."""
+    """Return a number for each hypothesis that is added to its score: less if it tells of the chatbot without knowing,
+    more if it tells a fact that the person asks for."""
     if judge is None or judge.asking is None:
         return [0.0] * len(group)
     asking, facts = judge.asking, judge.asking.facts_asked_for(earlier)
