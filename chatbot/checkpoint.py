@@ -22,7 +22,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from chatbot.choosing.asking import Asking
+from chatbot.choosing.facts import Facts
 from chatbot.choosing.plain import PlainReplies
 from chatbot.choosing.responses import OwnResponses, load_responses
 from chatbot.choosing.sense import SenseJudge
@@ -74,7 +74,7 @@ def load_checkpoint(where: str | Path) -> Checkpoint:
         metrics = json.loads(metrics_file.read_text("utf-8")) if metrics_file.is_file() else {}
         state_map = read_map(folder, model.state_width)
         chooser = load_chooser(folder, vocabulary)
-        judge = None if chooser is None else SenseJudge(chooser, vocabulary.speech().marks, Asking(vocabulary))
+        judge = None if chooser is None else SenseJudge(chooser, vocabulary.speech().marks, Facts(vocabulary))
         plain = None if chooser is None else PlainReplies(chooser, vocabulary)
         responses = load_responses(folder, vocabulary, plain)
     except (ValueError, KeyError, TypeError, OSError, RuntimeError, SafetensorError) as error:

@@ -19,6 +19,7 @@ _NO_RULES: Following = MappingProxyType({})
 _LONGEST = 3  # tokens before the one that a rule bars
 _SPEAKER = "user|speaker|person|persona|participant"
 _BEFORE_A_NAME = "is|am|i'm|it's|hi|hello|hey|you|too|,"  # after these nobody says "user" without an article
+_GREETED = "hi|hello|hey|you|thanks|welcome|bye|goodbye"  # after these and a comma comes a name, not the word "name"
 _NUMBER = r"\d\d?|#|_"
 _BRACKET = r"[\[(]+"
 _SQUARE_BRACKET = r"\[+"
@@ -89,6 +90,7 @@ def debris_of(tokens: Sequence[str], end: int) -> Debris:
         ([opening(_TAG_BRACKET)], like(_WORD)),
         ([opening(_BRACKET), like(_OWNER)], like(_NAME)),
         ([like("my"), like("name"), like("is")], like("[.,!]")),
+        ([like(_GREETED), like(","), like("name")], like("[.,!?]+")),
         ([abbreviations], ends),
         ([abbreviations, stop], ends),
     )

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from chatbot.checkpoint import load_checkpoint
-from chatbot.choosing.asking import Asking
+from chatbot.choosing.facts import Facts
 from chatbot.choosing.network import TURNS, ask
 from chatbot.choosing.sense import Sense, SenseJudge
 from chatbot.choosing.storing import CHOOSER
@@ -104,7 +104,7 @@ def test_replies_given_before_are_no_part_of_the_dialogue_and_are_not_given_agai
 def gains_of(words: str, earlier: Sequence[str], replies: Sequence[Hypothesis | str]) -> list[float]:
     """By how much the scores of replies differ from what they are without a margin."""
     vocabulary = words_of(words)
-    judge = SenseJudge(tiny_chooser(len(vocabulary)), (), Asking(vocabulary))
+    judge = SenseJudge(tiny_chooser(len(vocabulary)), (), Facts(vocabulary))
     group = [one if isinstance(one, Hypothesis) else Hypothesis(tuple(vocabulary.encode(one))) for one in replies]
     said, model = [vocabulary.encode(text) for text in earlier], tiny_model(len(vocabulary))
     scores = []

@@ -21,7 +21,7 @@ PLACEHOLDERS = [
     "Dear <name>,",
     "My name is ____.",
 ]
-CALLED_USER = ["My name is user.", "I'm user!", "Nice to meet you, User."]
+CALLED_USER = ["My name is user.", "I'm user!", "Nice to meet you, User.", "Nice to meet you, name.", "Hello, name!"]
 CUT_OFF = [
     "Guardians of the galaxy Vol.",
     "I love Guardians of the galaxy vol",
@@ -43,6 +43,7 @@ SPEECH = [
     "I like it (a lot).",
     "My name is Anna.",
     "What is your name?",
+    "Thank you, name it as you like.",
     "I <3 you.",
     "No.",
 ]

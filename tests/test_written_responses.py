@@ -167,10 +167,9 @@ def facts_of(dialogue: Sequence[str], response: str) -> str | None:
     vocabulary = Vocabulary([*SPECIALS, *dict.fromkeys(" ".join([*dialogue, response]).split())])
     facts, said = Facts(vocabulary), [vocabulary.encode(text) for text in dialogue]
     ids = tuple(vocabulary.encode(response))
-    told = tuple(vocabulary.tokens[token] in ("Max", "London") for token in ids)
-    if not facts.suits(ids, told, said):
-        return None
-    filled = facts.put_in(ids, told, facts.known(said))
+    told = tuple(vocabulary.tokens[token] in ("Max", "London", "vet") for token in ids)
+    known = facts.known(said)
+    filled = facts.put_in(ids, told, known) if facts.suits(ids, told, said, known) else None
     return filled and " ".join(vocabulary.tokens[token] for token in filled)
 
 
@@ -182,6 +181,10 @@ def facts_of(dialogue: Sequence[str], response: str) -> str | None:
         (["my cat is called Max", "nice", "how is my pet called"], "your cat is called Max", "your cat is called Max"),
         (["my cat is called Max", "nice", "how is my pet called"], "your son is called Max", None),
         (["I live in Houston", "nice", "where do I live"], "you live in London", "you live in Houston"),
+        (["I live in Houston", "nice", "what is my name ?"], "hi Max you live in London", None),
+        (["I am Max from Houston", "nice", "what is my name ?"], "you live in London", None),
+        (["a vet saw Max", "nice", "what is my name ?"], "a vet saw Max", None),
+        (["my name is Max", "nice", "what is my name ?"], "your name is Max", "your name is Max"),
         (["I saw Houston", "nice", "where do I live"], "you live in London", None),
     ],
 )

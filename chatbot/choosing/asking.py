@@ -1,13 +1,20 @@
-"""Questions about the chatbot, which the network cannot answer, and questions about facts that a person has told."""
+"""What a question holds: whether it is about the chatbot, or about the person, and which kinds of facts it asks for."""
 
 from collections.abc import Sequence, Set
 
-from chatbot.choosing.facts import Facts
 from data.tokenizer import JOINER
 from data.vocabulary import UNK, Vocabulary
 
 _SPEAKER = "I I'm I've I'd I'll my me mine myself we our us"
 _LISTENER = "you you're your yours yourself u ur"
+_CUES = {
+    "name": "name names named called",
+    "town": "where town city from",
+    "job": "job work profession",
+    "colour": "color colour",
+    "animal": "animal pet",
+    "number": "number many old age",
+}
 
 
 class Asking:
@@ -17,7 +24,7 @@ class Asking:
 
         self._speaker, self._listener = ids(_SPEAKER), ids(_LISTENER)
         self._questions = ids(f"? {JOINER}?")
-        self._facts = Facts(vocabulary)
+        self._cues = {token: kind for kind, words in _CUES.items() for token in ids(words)}
 
     def speaks_of_itself(self, ids: Sequence[int]) -> bool:
         """Tell whether an utterance holds "I", "my" or another word for its speaker."""
@@ -25,14 +32,17 @@ class Asking:
 
     def is_about_listener(self, utterance: Sequence[int]) -> bool:
         """Tell whether an utterance is a question that holds "you" or "your": "Are you married?"."""
-        return not self._questions.isdisjoint(utterance) and not self._listener.isdisjoint(utterance)
+        return self._is_question(utterance) and not self._listener.isdisjoint(utterance)
 
-    def facts_asked_for(self, earlier: Sequence[Sequence[int]]) -> Set[int]:
-        """Return the names, towns, jobs, colours, animals and numbers that a person has said before in a dialogue.
+    def is_about_speaker(self, utterance: Sequence[int]) -> bool:
+        """Tell whether an utterance is a question that holds "I" or "my": "What is my name?"."""
+        return self._is_question(utterance) and self.speaks_of_itself(utterance)
 
-        None are returned unless the last utterance is a question with "my" or "I" in it: "What is my name?".
-        """
-        if not earlier or self._questions.isdisjoint(earlier[-1]) or self._speaker.isdisjoint(earlier[-1]):
-            return frozenset()
-        asked = set(earlier[-1])
-        return {token for token, kind in self._facts.known(earlier).items() if kind and token not in asked}
+    def kinds_asked_for(self, utterance: Sequence[int]) -> Set[str]:
+        """Return the kinds of facts that a question asks for, of those in `chatbot.choosing.facts`: name, town, job,
+        colour, animal, number. Where it holds no word for one of them, all are returned, and "" for other facts."""
+        found = {self._cues[token] for token in utterance if token in self._cues}
+        return found or {*_CUES, ""}
+
+    def _is_question(self, utterance: Sequence[int]) -> bool:
+        return not self._questions.isdisjoint(utterance)

@@ -9,6 +9,7 @@ import tomllib
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from itertools import chain, pairwise
 
+from chatbot.choosing.asking import Asking
 from chatbot.decoding.reuse import names_of
 from data.kinds import KINDS
 from data.tokenizer import JOINER
@@ -39,6 +40,7 @@ Utterance = tuple[int, ...]
 
 class Facts:
     def __init__(self, vocabulary: Vocabulary) -> None:
+        self.asking = Asking(vocabulary)
         listed = tomllib.loads(KINDS.read_text("utf-8"))
         words = {like: " ".join(listed[kind] for kind in kinds).replace("/", " ") for like, kinds in _LIKE.items()}
         words["animal"] = _ANIMALS
@@ -84,17 +86,36 @@ class Facts:
             new[token] = other
         return tuple(new.get(token, token) if is_told else token for token, is_told in zip(response, told, strict=True))
 
-    def suits(self, response: Utterance, told: Sequence[bool], earlier: Sequence[Sequence[int]]) -> bool:
+    def suits(
+        self,
+        response: Utterance,
+        told: Sequence[bool],
+        earlier: Sequence[Sequence[int]],
+        known: Mapping[int, str],
+    ) -> bool:
         """Tell whether the people, animals and things in a response that tells a fact are those of the last utterance.
 
         Where that utterance holds none ("What is her name?"), or "pet", those of the whole dialogue count as well.
+        Where it asks for facts of the person, the response must tell no facts of other kinds.
         """
         if not any(told):
             return True
-        asked = self._bearers.intersection(earlier[-1])
-        if not asked or asked & self._pets:  # "my pet" may be any of those that were spoken of
-            asked = asked.union(chain.from_iterable(earlier))
-        return self._bearers.intersection(response) <= asked
+        last = earlier[-1]
+        bearers = self._bearers.intersection(last)
+        if not bearers or bearers & self._pets:  # "my pet" may be any of those that were spoken of
+            bearers = bearers.union(chain.from_iterable(earlier))
+        if not self._bearers.intersection(response) <= bearers:
+            return False
+        facts = {token for token, is_told in zip(response, told, strict=True) if is_told}.difference(last)
+        kinds = {known.get(token) or self._kinds.get(token, "") for token in facts}
+        return not self.asking.is_about_speaker(last) or kinds <= self.asking.kinds_asked_for(last)
+
+    def asked_for(self, earlier: Sequence[Sequence[int]]) -> Set[int]:
+        """Return the facts that a person has told in a dialogue and now asks for ("What is my name?")."""
+        if not earlier or not self.asking.is_about_speaker(earlier[-1]):
+            return frozenset()
+        kinds, known = self.asking.kinds_asked_for(earlier[-1]), self.known(earlier)
+        return {token for token, kind in known.items() if kind and kind in kinds}.difference(earlier[-1])
 
     def _visited(self, earlier: Sequence[Sequence[int]]) -> Iterator[int]:
         """Find names that a person said after a word for a place, such as "in"."""

@@ -101,7 +101,7 @@ class OwnResponses:
         nearest = _largest(likeness, max(_VOTERS, _LOOKED_AT * count))
         known = self._facts.known(earlier)
         near = [self._exchanges[row] for row in nearest if likeness[row] > 0]
-        suiting = (one for one in near[: _LOOKED_AT * count] if self._facts.suits(one.said, one.told, earlier))
+        suiting = (one for one in near[: _LOOKED_AT * count] if self._facts.suits(one.said, one.told, earlier, known))
         filled = (self._facts.put_in(one.said, one.told, known) for one in suiting)
         found = dict.fromkeys(ids for ids in filled if ids is not None)
         fit = [ids for ids in found if can_be_said(ids, earlier, self._names, self._speech)][:count]

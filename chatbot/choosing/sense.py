@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import torch
 
-from chatbot.choosing.asking import Asking
+from chatbot.choosing.facts import Facts
 from chatbot.choosing.network import Chooser, ask
 
 _AT_ONCE = 512  # candidates that are compared at once
@@ -19,10 +19,10 @@ class Sense(NamedTuple):
 
 
 class SenseJudge:
-    def __init__(self, chooser: Chooser, marks: Sequence[int], asking: Asking | None = None) -> None:
-        """`marks` are the tokens that end a sentence; `asking` recognises questions."""
+    def __init__(self, chooser: Chooser, marks: Sequence[int], facts: Facts | None = None) -> None:
+        """`marks` are the tokens that end a sentence; `facts` are the rules for facts of a dialogue."""
         self._chooser = chooser.eval()
-        self.marks, self.asking = frozenset(marks), asking
+        self.marks, self.facts = frozenset(marks), facts
 
     @torch.inference_mode()
     def judge(

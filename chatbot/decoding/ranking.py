@@ -156,9 +156,9 @@ def _gains(
 ) -> list[float]:
     """Return a number for each hypothesis that is added to its score: less if it tells of the chatbot without knowing,
     more if it tells a fact that the person asks for."""
-    if judge is None or judge.asking is None:
+    if judge is None or judge.facts is None:
         return [0.0] * len(group)
-    asking, facts = judge.asking, judge.asking.facts_asked_for(earlier)
+    asking, facts = judge.facts.asking, judge.facts.asked_for(earlier)
     is_asked = bool(earlier) and asking.is_about_listener(earlier[-1])
     return [
         config.recall_margin * (not facts.isdisjoint(one.ids))
