@@ -302,7 +302,7 @@ def test_a_retrieved_reply_is_marked_in_the_terminal(
             on_finished(Reply("So do I.", "completed", "tiny", is_retrieved=is_retrieved))
 
     monkeypatch.setattr("builtins.input", lambda prompt, lines=["I like films"]: lines.pop() if lines else end())
-    _talk_in_terminal(Engine(), _Dialogue(seed=0), "Robin")
+    _talk_in_terminal(Engine(), _Dialogue(seed=0), "Bot")
     mark = "  (in the words of someone in another dialogue)" if is_retrieved else ""
     assert capsys.readouterr().out == f"Bot: So do I.{mark}\n\n"
 
